@@ -1,0 +1,99 @@
+"""The tree of Shoal's exceptions, drawn by whose fault it was.
+
+::
+
+    ShoalError
+    ├── ConfigurationError      the operator's: a bad option, a port in use, a missing program
+    ├── ConnectionRefused       the application's decision: middleware or a connect handler says no
+    ├── PayloadError            the application's: an event that cannot be put on the wire
+    ├── AckTimeout              the client's: it did not answer a call in time
+    ├── NotConnected            the client's: it has gone while something waited for it
+    ├── ProtocolError           the peer's: bytes that are no Engine.IO or Socket.IO
+    │   ├── EngineProtocolError
+    │   └── SocketProtocolError
+    └── BrokerError             the broker's: it is away, or it refuses us
+
+Foreign exceptions are mapped to these at the edge, with their cause kept. This module imports nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = [
+    "AckTimeout",
+    "BrokerError",
+    "ConfigurationError",
+    "ConnectionRefused",
+    "EngineProtocolError",
+    "NotConnected",
+    "PayloadError",
+    "ProtocolError",
+    "ShoalError",
+    "SocketProtocolError",
+]
+
+
+class ShoalError(Exception):
+    """Root of everything that Shoal raises on purpose."""
+
+
+class ConfigurationError(ShoalError):
+    """An option, an address or the environment is wrong. Nothing was started."""
+
+
+class ConnectionRefused(ShoalError):
+    """Raised by middleware or a connect handler to refuse a client.
+
+    The client's ``connect_error`` event gets an error with this message, and ``data`` beside it.
+
+    Args:
+        message: What the client is told.
+        data: Anything that JSON can hold; ``None`` leaves it out.
+    """
+
+    def __init__(self, message: str = "connection refused", data: Any = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.data = data
+
+
+class PayloadError(ShoalError):
+    """An argument of ``emit``, or what a handler returned, cannot be encoded. Nothing was sent."""
+
+
+class AckTimeout(ShoalError):
+    """A client did not acknowledge an event in time.
+
+    Args:
+        event: The event that was emitted.
+        timeout: How long was waited, in seconds.
+    """
+
+    def __init__(self, event: str, timeout: float) -> None:
+        super().__init__(event, timeout)
+        self.event = event
+        self.timeout = timeout
+
+    def __str__(self) -> str:
+        return f"no acknowledgement of {self.event!r} within {self.timeout:g} s"
+
+
+class NotConnected(ShoalError):
+    """The client is not connected, or left while its answer was awaited."""
+
+
+class ProtocolError(ShoalError):
+    """A peer sent bytes that break the protocol. Its connection is closed; nobody else notices."""
+
+
+class EngineProtocolError(ProtocolError):
+    """Bytes that are no Engine.IO packet or payload, or that exceed a bound."""
+
+
+class SocketProtocolError(ProtocolError):
+    """An Engine.IO message that is no Socket.IO packet, or that exceeds a bound."""
+
+
+class BrokerError(ShoalError):
+    """The broker cannot be reached or refuses a command."""

@@ -1,0 +1,185 @@
+"""Every option of a server, once: its name, unit, default and reason.
+
+Keyword arguments of :class:`shoal.Server` and :class:`shoal.Engine`, the environment (``SHOAL_PING_INTERVAL=25``) and
+the command line are all read into the frozen dataclasses below, in that order of preference. Unknown names are errors.
+The module knows no server; constructing settings does nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal, Self
+
+from .errors import ConfigurationError
+
+__all__ = ["EngineSettings", "ServerSettings"]
+
+ENVIRONMENT_PREFIX = "SHOAL_"
+TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
+FALSE_WORDS = frozenset({"0", "false", "no", "off"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSettings:
+    """Options of the Engine.IO half: transports, heartbeat, bounds of one connection.
+
+    Durations are seconds, sizes are bytes. Defaults are those of Node's ``engine.io`` 6.6 where it has the option.
+    """
+
+    path: str = "/engine.io/"
+    """Where the engine answers. A slash is added at the end; without it a request is not the engine's."""
+    transports: tuple[str, ...] = ("polling", "websocket")
+    """Transports a client may use."""
+    allow_upgrades: bool = True
+    """Whether a long-polling session may move to a WebSocket."""
+    upgrade_timeout: float = 10.0
+    """Seconds that a started upgrade may take before its WebSocket is closed."""
+    ping_interval: float = 25.0
+    """Seconds between a pong and the next ping."""
+    ping_timeout: float = 20.0
+    """Seconds that a pong may take before the session is closed."""
+    max_payload: int = 1_000_000
+    """Bytes of one message or one polling request. Enforced while it arrives."""
+    max_packets_per_poll: int = 50_000
+    """Packets in one polling request. The browser client posts all that it has at once, so 10,000 are honest; a 1 MB body
+    of empty packets must still not cost half a million calls."""
+    max_outbox: int = 4_000_000
+    """Bytes that may wait for one connection that does not read. Four of the largest messages."""
+    outbox_policy: Literal["disconnect", "drop-volatile"] = "disconnect"
+    """At ``max_outbox``: ``disconnect`` closes the connection; ``drop-volatile`` drops volatile messages from half of
+    it on, and closes at the bound all the same: a queue is never unlimited."""
+    max_connections_per_address: int = 0
+    """Sessions that one client address may hold at once; 0 is no limit, since a NAT or a proxy is one address."""
+    cors_origins: str | tuple[str, ...] | None = "*"
+    """Origins that browsers may come from: ``"*"`` for any, a list, or ``None`` for same-origin pages only. Holds for
+    WebSockets too, which browsers do not check."""
+    cors_credentials: bool = False
+    """Send ``Access-Control-Allow-Credentials``; the origin is then echoed, never ``*``."""
+    cors_headers: tuple[str, ...] = ()
+    """Request headers that a preflight may allow; empty allows what it asks for."""
+    cors_max_age: int = 600
+    """Seconds that a browser may remember a preflight."""
+    cookie: str | None = None
+    """Name of a cookie with the session id, for balancers that need one. Shoal does not."""
+    trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")
+    """Addresses or networks whose ``X-Forwarded-For`` is believed; ``"*"`` for any."""
+    http_compression: bool = False
+    """Compress polling responses of a kilobyte and more with gzip, where the client accepts it."""
+    per_message_deflate: bool = False
+    """Negotiate WebSocket compression. It costs memory per connection, and a broadcast is then framed for each one."""
+    close_timeout: float = 5.0
+    """Seconds that a client may take to answer a WebSocket close frame."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", "/" + self.path.strip("/") + "/" if self.path.strip("/") else "/")
+        for name in ("transports", "cors_headers", "trusted_proxies"):
+            object.__setattr__(self, name, _as_tuple(getattr(self, name)))
+        if self.cors_origins is not None and not isinstance(self.cors_origins, str):
+            object.__setattr__(self, "cors_origins", tuple(self.cors_origins))
+        if not self.transports or not set(self.transports) <= {"polling", "websocket"}:
+            raise ConfigurationError(f"transports={self.transports!r}: use 'polling', 'websocket' or both")
+        if self.outbox_policy not in ("disconnect", "drop-volatile"):
+            raise ConfigurationError(f"outbox_policy={self.outbox_policy!r}: use 'disconnect' or 'drop-volatile'")
+        for name in ("ping_interval", "ping_timeout", "upgrade_timeout", "max_payload", "max_outbox"):
+            if getattr(self, name) <= 0:
+                raise ConfigurationError(f"{name}={getattr(self, name)!r}: must be more than 0")
+
+    @classmethod
+    def load(cls, options: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Self:
+        """Build settings from keyword arguments, falling back to ``SHOAL_*`` variables, then to defaults.
+
+        Raises:
+            ConfigurationError: An unknown name, or a value that does not fit.
+        """
+        known = {f.name: f for f in fields(cls)}
+        if unknown := sorted(set(options) - set(known)):
+            raise ConfigurationError(f"unknown option {unknown[0]!r}; the options are {', '.join(sorted(known))}")
+        kinds = typing.get_type_hints(cls)
+        values = dict(options)
+        for name in known:
+            text = environment.get(ENVIRONMENT_PREFIX + name.upper())
+            if text is not None and name not in values:
+                values[name] = _parse(ENVIRONMENT_PREFIX + name.upper(), text, kinds[name])
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings(EngineSettings):
+    """Options of a Socket.IO server: all of :class:`EngineSettings`, and these."""
+
+    path: str = "/socket.io/"
+    node: str = ""
+    """Name of this node, for logs and for the people who read them. Empty: host name and process id."""
+    broker: str = "memory://"
+    """What carries broadcasts between nodes: ``memory://`` (this node alone), ``redis://host:port``."""
+    channel_prefix: str = "shoal"
+    """First part of every channel name, so that clusters can share one broker."""
+    connect_timeout: float = 45.0
+    """Seconds that a new connection may take to enter its first namespace."""
+    serve_client: bool = True
+    """Serve the browser client beside the endpoint."""
+    parser: Literal["json", "msgpack"] = "json"
+    """Wire of Socket.IO packets; ``msgpack`` is the one of ``socket.io-msgpack-parser``."""
+    cleanup_empty_namespaces: bool = False
+    """Forget a dynamic namespace when its last socket leaves."""
+    max_attachments: int = 10
+    """Binary attachments of one packet: the browser client's own limit."""
+    max_attachment_bytes: int = 10_000_000
+    """Bytes of all attachments of one packet together."""
+    max_depth: int = 64
+    """Nesting of an event's JSON."""
+    max_namespaces: int = 32
+    """Namespaces that one connection may be in."""
+    max_rooms: int = 1_000
+    """Rooms that one socket may be in."""
+    max_waiting_events: int = 256
+    """Events of one socket that wait for its handlers. Beyond it, reading from that connection pauses."""
+    max_events_per_second: float = 0.0
+    """Events a second that one socket may send, averaged over a second; 0 is no limit."""
+    request_timeout: float = 5.0
+    """Seconds that a request to the other nodes may take."""
+    broker_buffer: int = 8_000_000
+    """Bytes of publishes that wait while the broker is away; beyond it the oldest are dropped and counted."""
+    subscribe_timeout: float = 1.0
+    """Seconds that ``socket.join`` waits for the broker to confirm a room's channel. The join holds without it."""
+
+    def __post_init__(self) -> None:
+        EngineSettings.__post_init__(self)
+        if self.parser not in ("json", "msgpack"):
+            raise ConfigurationError(f"parser={self.parser!r}: use 'json' or 'msgpack'")
+        if re.search(r"[\s#]", self.channel_prefix):
+            raise ConfigurationError(f"channel_prefix={self.channel_prefix!r}: must not contain '#' or spaces")
+
+
+def _as_tuple(value: str | Iterable[str]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def _parse(name: str, text: str, kind: Any) -> Any:
+    """Read an environment variable as the type that its field declares."""
+    options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    if tuple[str, ...] in options and ("," in text or str not in options):
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    if str in options or typing.get_origin(kind) is Literal:
+        return text or (None if types.NoneType in options else "")
+    try:
+        return _PARSERS[kind](text)
+    except ValueError:
+        raise ConfigurationError(f"{name}={text!r}: not a {kind.__name__}") from None
+
+
+def _parse_bool(text: str) -> bool:
+    word = text.strip().lower()
+    if word in TRUE_WORDS:
+        return True
+    if word in FALSE_WORDS:
+        return False
+    raise ValueError(text)
+
+
+_PARSERS: dict[Any, Callable[[str], Any]] = {bool: _parse_bool, int: int, float: float}
