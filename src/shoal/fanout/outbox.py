@@ -1,0 +1,178 @@
+"""What waits for one connection, its bound, and what happens to a client that does not read.
+
+An outbox stands between the fan-out and a transport's lane. While the lane takes data, ``write`` *is* the lane's own
+write; while it does not, ``write`` holds. So the fan-out calls ``write`` and asks nothing. The outbox knows no room and
+no protocol; whether it holds WebSocket frames or packets is the lane's choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..protocol.engineio import Packet, payload_size
+from ..protocol.frames import binary_frame, text_frame
+
+__all__ = ["Outbox", "OutboxRules", "OutboxStats", "Policy"]
+
+Policy = Literal["disconnect", "drop-volatile"]
+Lane = Callable[[Any], object]
+
+
+@dataclass(slots=True)
+class OutboxStats:
+    """Counts of all outboxes of a server."""
+
+    overflows: int = 0
+    """Connections closed because their outbox was full."""
+    volatile_dropped: int = 0
+    """Volatile messages that a connection could not take."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRules:
+    """What all outboxes of a server share."""
+
+    limit: int
+    """Bytes that may wait for one connection."""
+    policy: Policy
+    stats: OutboxStats
+
+
+class Outbox:
+    """The way out of one connection. It starts blocked, until a lane takes it.
+
+    Args:
+        rules: The bound and the policy.
+        on_overflow: Called once, when more waits than the bound allows. It must not close the connection before the
+            present turn of the loop ends: a fan-out may be walking over the room that the connection is in.
+    """
+
+    __slots__ = ("_lane", "framed", "held", "held_size", "on_overflow", "pending", "rules", "writable", "write")
+
+    def __init__(self, rules: OutboxRules, on_overflow: Callable[[], None]) -> None:
+        self.rules = rules
+        self.on_overflow = on_overflow
+        self.framed = False
+        """Whether the lane takes WebSocket frames (bytes, joined at will) or packets (a list of them)."""
+        self.writable = False
+        self.write: Lane = self._hold
+        self.pending: list[Any] = []
+        """Collected in this turn of the loop, in order: frames or packets."""
+        self.held: list[Any] = []
+        self.held_size = 0
+        self._lane: Lane = _discard
+
+    def add(self, text: bytes, attachments: list[bytes]) -> None:
+        """Collect one message. The ticker calls it, and ``flush`` at the end of the turn."""
+        pending = self.pending
+        if self.framed:
+            pending.append(text_frame(text))
+            pending.extend([binary_frame(data) for data in attachments])
+        else:
+            pending.append(text.decode())
+            pending.extend(attachments)
+
+    def add_packets(self, packets: list[Packet]) -> None:
+        """Collect packets that were held for this connection elsewhere."""
+        self.pending.extend([_frame(packet) for packet in packets] if self.framed else packets)
+
+    def flush(self) -> None:
+        """Hand what was collected in this turn to the lane, as one write."""
+        pending = self.pending
+        if not pending:
+            return
+        if self.framed:
+            data = pending[0] if len(pending) == 1 else b"".join(pending)
+            pending.clear()
+            self.write(data)
+        else:
+            self.pending = []
+            self.write(pending)
+
+    def packet(self, packet: Packet) -> None:
+        """Send one Engine.IO packet at once, behind what this turn has collected so far."""
+        self.flush()
+        if not self.framed:
+            self.write([packet])
+        elif isinstance(packet, str):
+            self.write(text_frame(packet.encode()))
+        else:
+            self.write(binary_frame(packet))
+
+    def takes_volatile(self) -> bool:
+        """Whether a volatile message may be given to this connection now."""
+        if self.writable:
+            return True
+        if (
+            self.rules.policy == "drop-volatile"
+            and self.held_size * 2 < self.rules.limit
+            and self._lane is not _discard
+        ):
+            return True
+        self.rules.stats.volatile_dropped += 1
+        return False
+
+    def attach(self, lane: Lane, *, framed: bool, writable: bool = True) -> None:
+        """Give the connection to a lane. Packets that wait are carried over; frames cannot go back to packets."""
+        self.flush()
+        if framed and not self.framed:
+            self.held = [_frame(packet) for packet in self.held]
+        self.framed = framed
+        self._lane = lane
+        if writable:
+            self.unblock()
+        else:
+            self.block()
+
+    def block(self) -> None:
+        """The lane takes no more for now: hold."""
+        self.writable = False
+        self.write = self._hold
+
+    def unblock(self) -> None:
+        """The lane takes data again: hand over what was held."""
+        self.writable = True
+        self.write = self._lane
+        if self.held:
+            held = self.take()
+            self._lane(b"".join(held) if self.framed else held)
+
+    def take(self) -> list[Any]:
+        """Remove and return all that was held."""
+        held = self.held
+        self.held, self.held_size = [], 0
+        return held
+
+    def close(self) -> None:
+        """Drop everything, now and from now on."""
+        self.writable = False
+        self.write = self._lane = _discard
+        self.on_overflow = _ignore  # it refers back to the connection: leave no cycle to the garbage collector
+        self.pending, self.held, self.held_size = [], [], 0
+
+    def _hold(self, data: bytes | list[Packet]) -> None:
+        if isinstance(data, list):
+            self.held.extend(data)
+            self.held_size += sum([payload_size(packet) for packet in data])
+        else:
+            self.held.append(data)
+            self.held_size += len(data)
+        if self.held_size > self.rules.limit:
+            on_overflow = self.on_overflow
+            self.close()
+            self.rules.stats.overflows += 1
+            on_overflow()
+
+
+def _discard(data: object) -> None:
+    """Where a closed connection's data goes."""
+
+
+def _ignore() -> None:
+    """A closed outbox does not overflow."""
+
+
+def _frame(packet: Packet) -> bytes:
+    return text_frame(packet.encode()) if isinstance(packet, str) else binary_frame(packet)

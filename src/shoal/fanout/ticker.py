@@ -1,0 +1,238 @@
+"""Collects what one turn of the loop emits, and writes each connection once.
+
+Nothing is written inside ``emit``. Broadcasts that follow one another to the same members are joined into one
+``Batch``, framed once; at the end of the turn each member gets it as one write. A busy room then costs one system call
+per member and turn, not per message. Order within a connection is the order of the calls, whatever the mix: when
+something else comes in between, the batch is laid into its members' outboxes first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+from ..protocol.engineio import Packet
+from ..protocol.frames import binary_frame, text_frame
+from .outbox import Outbox
+from .rooms import Member, Rooms
+
+__all__ = ["Batch", "Ticker"]
+
+log = logging.getLogger("shoal.fanout")
+
+# A turn that emits more than this writes at once: what waits outside an outbox's bound stays small.
+FLUSH_SIZE: Final = 256 * 1024
+
+
+class Batch:
+    """Consecutive broadcasts to one selection of members."""
+
+    __slots__ = ("_packets", "caught_up", "excluded", "frames", "members", "messages", "rooms", "table", "volatile")
+
+    def __init__(self, table: Rooms[Any], rooms: tuple[str, ...], excluded: tuple[str, ...], volatile: bool) -> None:
+        self.table = table
+        self.rooms = rooms
+        self.excluded = excluded
+        self.volatile = volatile
+        self.members: set[Any] = table.select(rooms, excluded)
+        self.messages: list[tuple[bytes, list[bytes]]] = []
+        self.frames: list[bytes] = []
+        self.caught_up: dict[Outbox, int] = {}
+        """How many messages an outbox has had already, where something of its own came in between."""
+        self._packets: list[Packet] | None = None
+
+    def fits(self, table: Rooms[Any], rooms: tuple[str, ...], excluded: tuple[str, ...], volatile: bool) -> bool:
+        return self.table is table and self.rooms == rooms and self.excluded == excluded and self.volatile is volatile
+
+    def concerns(self, room: str | None) -> bool:
+        """Whether a change of ``room``'s members changes who is selected."""
+        if room is None:
+            return not self.rooms
+        return room in self.rooms or room in self.excluded
+
+    def add(self, text: bytes, attachments: list[bytes]) -> int:
+        """Append one message; returns its size on the wire."""
+        frame = text_frame(text)
+        if attachments:
+            frame += b"".join([binary_frame(data) for data in attachments])
+        self.messages.append((text, attachments))
+        self.frames.append(frame)
+        return len(frame)
+
+    def packets(self) -> list[Packet]:
+        """The messages as packets, for lanes that frame by themselves. Not to be changed."""
+        if self._packets is None:
+            self._packets = _as_packets(self.messages)
+        return self._packets
+
+    def catch_up(self, outbox: Outbox) -> None:
+        """Lay what an outbox has not had yet into it, because something of its own comes next."""
+        have = self.caught_up.get(outbox, 0)
+        count = len(self.frames)
+        if have < count:
+            if outbox.framed:
+                outbox.pending.extend(self.frames[have:])
+            else:
+                outbox.pending.extend(_as_packets(self.messages[have:]))
+        self.caught_up[outbox] = count
+
+
+def _as_packets(messages: list[tuple[bytes, list[bytes]]]) -> list[Packet]:
+    packets: list[Packet] = []
+    for text, attachments in messages:
+        packets.append(text.decode())
+        packets.extend(attachments)
+    return packets
+
+
+class Ticker:
+    """The collector of one server. Belongs to one event loop."""
+
+    __slots__ = ("_batch", "_call_soon", "_dirty", "_scheduled", "_size", "broadcasts", "deliveries")
+
+    def __init__(self) -> None:
+        self._call_soon: Callable[..., object] | None = None
+        self._scheduled = False
+        self._batch: Batch | None = None
+        self._size = 0
+        self._dirty: list[Outbox] = []
+        self.broadcasts = 0
+        self.deliveries = 0
+
+    def broadcast(
+        self,
+        table: Rooms[Any],
+        rooms: tuple[str, ...],
+        excluded: tuple[str, ...],
+        text: bytes,
+        attachments: list[bytes],
+        volatile: bool = False,
+    ) -> None:
+        """Emit one encoded message to the members of ``rooms`` (none: everyone) that are in none of ``excluded``."""
+        batch = self._batch
+        if batch is None or not batch.fits(table, rooms, excluded, volatile):
+            if batch is not None:
+                self.seal()
+            batch = Batch(table, rooms, excluded, volatile)
+            if not batch.members:
+                return
+            self._batch = batch
+            if not self._scheduled:
+                self._schedule()
+        self.broadcasts += 1
+        self._grow(batch.add(text, attachments))
+
+    def send(self, member: Member, text: bytes, attachments: list[bytes], volatile: bool = False) -> None:
+        """Emit one encoded message to one member."""
+        outbox = member.outbox
+        batch = self._batch
+        if batch is not None:
+            if member in batch.members:
+                if not outbox.pending:
+                    self._dirty.append(outbox)
+                batch.catch_up(outbox)
+            elif batch.table.by_id.get(member.id) is not member:
+                self.seal()  # of another namespace: its connection may be among the batch's
+        if volatile and not outbox.takes_volatile():
+            return
+        if not outbox.pending:
+            self._dirty.append(outbox)
+            if not self._scheduled:
+                self._schedule()
+        outbox.add(text, attachments)
+        self.deliveries += 1
+        self._grow(len(text))
+
+    def carry_over(self, outbox: Outbox, packets: list[Packet]) -> None:
+        """Send packets that were held elsewhere, behind what the outbox has in this turn."""
+        if not outbox.pending:
+            self._dirty.append(outbox)
+            if not self._scheduled:
+                self._schedule()
+        outbox.add_packets(packets)
+
+    def before_change(self, table: Rooms[Any], room: str | None) -> None:
+        """A room's members are about to change: what was emitted so far is for those who are there now."""
+        batch = self._batch
+        if batch is not None and batch.table is table and batch.concerns(room):
+            self.seal()
+
+    def seal(self) -> None:
+        """Lay the open batch into the outboxes of its members."""
+        batch = self._batch
+        if batch is None:
+            return
+        self._batch = None
+        wire = b"".join(batch.frames)
+        for member in batch.members:
+            outbox = member.outbox
+            if batch.volatile and not outbox.takes_volatile():
+                continue
+            if not outbox.pending:
+                self._dirty.append(outbox)
+            if outbox in batch.caught_up:
+                batch.catch_up(outbox)
+            elif outbox.framed:
+                outbox.pending.append(wire)
+            else:
+                outbox.pending.extend(batch.packets())
+        self.deliveries += len(batch.members) * len(batch.frames)
+
+    def flush(self) -> None:
+        """Write everything that was collected. Runs by itself at the end of the turn."""
+        self._scheduled = False
+        self._size = 0
+        batch = self._batch
+        if batch is not None:
+            if not self._dirty and not batch.volatile:
+                self._batch = None
+                self._write_through(batch)
+                return
+            self.seal()
+        dirty = self._dirty
+        self._dirty = []
+        for outbox in dirty:
+            try:
+                outbox.flush()
+            except Exception:  # noqa: BLE001 - whatever one transport raises must not reach the others
+                _lost(outbox)
+
+    def _write_through(self, batch: Batch) -> None:
+        """The short cut for a turn in which nothing but one batch was emitted: no outbox is touched."""
+        wire = b"".join(batch.frames)
+        for member in batch.members:
+            outbox = member.outbox
+            try:
+                if outbox.framed:
+                    outbox.write(wire)
+                else:
+                    outbox.write(batch.packets())
+            except Exception:  # noqa: BLE001 - as above
+                _lost(outbox)
+        self.deliveries += len(batch.members) * len(batch.frames)
+
+    def forget_loop(self) -> None:
+        """The loop is about to end: what another one emits is scheduled there."""
+        self.flush()
+        self._call_soon = None
+
+    def _schedule(self) -> None:
+        if self._call_soon is None:
+            self._call_soon = asyncio.get_running_loop().call_soon
+        self._scheduled = True
+        self._call_soon(self.flush)
+
+    def _grow(self, size: int) -> None:
+        self._size += size
+        if self._size > FLUSH_SIZE:
+            self.flush()
+            # flush() believes that it was the scheduled one; that one still comes, and finds little to do.
+            self._scheduled = True
+
+
+def _lost(outbox: Outbox) -> None:
+    """A lane that raises is broken: drop its data; its transport will report the end of the connection."""
+    log.debug("write failed", exc_info=True)
+    outbox.close()
