@@ -1,0 +1,206 @@
+"""One client as its node sees it: an Engine.IO session with a way out and a way up.
+
+A ``Connection`` is the session's state (:mod:`shoal.protocol.session`), its outbox, the lane that carries it at the
+moment, and three callbacks for what arrives. It lives through the upgrade from polling to a WebSocket. Bytes of a
+transport are the lane's business, packets of Socket.IO that of whoever sets the callbacks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from ..errors import EngineProtocolError
+from ..fanout.outbox import Outbox
+from ..protocol import engineio
+from ..protocol.session import Beat, Move, Session, State
+from .request import Request
+
+if TYPE_CHECKING:
+    from .engine import BaseEngine
+
+__all__ = ["Connection", "Lane"]
+
+MESSAGE: Final = ord(engineio.MESSAGE)
+PONG: Final = ord(engineio.PONG)
+CLOSE: Final = ord(engineio.CLOSE)
+IGNORED: Final = frozenset(map(ord, (engineio.OPEN, engineio.UPGRADE, engineio.NOOP)))
+
+
+class Lane(Protocol):
+    """What carries a session's packets at the moment."""
+
+    def close(self, *, abort: bool = False) -> None:
+        """End it: with the transport's farewell, or at once."""
+
+    def discard(self) -> None:
+        """Another lane took over: finish what hangs, carry nothing more."""
+
+    def nudge(self) -> None:
+        """Release a pending poll, so that the client can move on."""
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that the transport holds and has not sent."""
+
+
+def _nothing(*_: Any) -> None:
+    """The callback of a connection that nobody listens to."""
+
+
+class Connection(Session):
+    """One session on this node.
+
+    Applications of :class:`shoal.Engine` get it as ``session``: ``id``, ``transport``, ``send``, ``close``.
+    """
+
+    __slots__ = ("__weakref__", "engine", "lane", "on_binary", "on_close", "on_text", "outbox", "request", "slot")
+
+    def __init__(self, engine: BaseEngine[Any], sid: str, state: State, request: Request) -> None:
+        settings = engine.settings
+        super().__init__(sid, state, engine.wheel.now(), settings.ping_interval, settings.ping_timeout)
+        self.engine = engine
+        self.request = request
+        self.outbox = Outbox(engine.outbox_rules, self.overflow)
+        self.lane: Lane | None = None
+        """What carries it at the moment; ``None`` before the first one and after the end."""
+        self.slot = -1
+        self.on_text: Callable[[bytes], None] = _nothing
+        """Takes a text message as UTF-8, Engine.IO's ``4`` still in front."""
+        self.on_binary: Callable[[bytes], None] = _nothing
+        self.on_close: Callable[[str], None] = _nothing
+        """Takes the reason, in Node's words. Called once."""
+
+    def __repr__(self) -> str:
+        return f"<session {self.sid} {self.state.value}>"
+
+    @property
+    def id(self) -> str:
+        """The session's id. It is a secret: who has it can speak for the client."""
+        return self.sid
+
+    @property
+    def open(self) -> bool:
+        """Whether messages can still be sent."""
+        return self.state is not State.CLOSED
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that wait for the client, here and in the transport."""
+        return self.outbox.held_size + (self.lane.buffered if self.lane is not None else 0)
+
+    def send(self, data: str | bytes) -> None:
+        """Send one message, text or binary. After the session's end it is ignored."""
+        self.outbox.packet(engineio.MESSAGE + data if isinstance(data, str) else bytes(data))
+
+    def ride(self, lane: Lane, write: Callable[[Any], object], *, framed: bool, writable: bool = True) -> None:
+        """Let ``lane`` carry the session from now on."""
+        previous, self.lane = self.lane, lane
+        if previous is not None:
+            previous.discard()
+        self.outbox.attach(write, framed=framed, writable=writable)
+
+    def close(self, reason: str = "forced close", *, abort: bool = False) -> None:
+        """End the session. What was sent before is still delivered, unless ``abort``.
+
+        Args:
+            reason: Told to ``on_close``.
+            abort: Drop what waits, and the connection with it: for peers that do not read.
+        """
+        if self.state is State.CLOSED:
+            return
+        self.move(Move.CLOSE)
+        self.engine.forget(self)
+        lane, self.lane = self.lane, None
+        if not abort:
+            self.outbox.flush()
+            if self.outbox.framed:
+                self.outbox.unblock()  # the transport takes the rest; the lane's closing deadline bounds it
+        if lane is not None:
+            lane.close(abort=abort)
+        self.outbox.close()
+        self._tell_closed(reason)
+
+    def lost(self, reason: str = "transport close") -> None:
+        """The transport is gone."""
+        if self.state is not State.CLOSED:
+            self.move(Move.CLOSE)
+            self.engine.forget(self)
+            self.lane = None
+            self.outbox.close()
+            self._tell_closed(reason)
+
+    def _tell_closed(self, reason: str) -> None:
+        on_close = self.on_close
+        self.on_text = self.on_binary = self.on_close = _nothing
+        on_close(reason)
+
+    def receive_text(self, payload: bytes) -> None:
+        """Take one Engine.IO packet that came as text, as UTF-8."""
+        kind = payload[0] if payload else -1
+        if kind == MESSAGE:
+            self.on_text(payload)
+        elif kind == PONG:
+            self.pong(self.engine.wheel.now())
+            self.engine.wheel.place(self, self.due)
+        elif kind == CLOSE:
+            self.close("transport close")
+        elif kind == ord(engineio.PING):
+            self.close("transport error")  # the server pings in version 4, not the client
+        elif kind not in IGNORED:
+            self.close("parse error")
+
+    def receive_binary(self, payload: bytes) -> None:
+        """Take one binary message."""
+        self.on_binary(payload)
+
+    def try_move(self, move: Move) -> bool:
+        """Make a move if it is legal now; returns whether it was."""
+        try:
+            self.move(move)
+        except EngineProtocolError:
+            return False
+        return True
+
+    def nudge(self) -> None:
+        """Release the pending poll, if there is one: the client is about to upgrade."""
+        if self.lane is not None:
+            self.lane.nudge()
+
+    def pause_reading(self) -> None:
+        """Take nothing more from this client until :meth:`resume_reading`: it sends faster than it is served."""
+        if self.lane is not None:
+            self.lane.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self.lane is not None:
+            self.lane.resume_reading()
+
+    def on_due(self, now: float) -> None:
+        """The wheel came to the session's deadline."""
+        beat = self.beat(now)
+        if beat is Beat.TIMEOUT:
+            self.close("ping timeout", abort=True)
+            return
+        if beat is Beat.PING:
+            self.outbox.packet(engineio.PING)
+        if self.open:
+            self.engine.wheel.place(self, self.due)
+
+    def expired(self, now: float) -> bool:
+        """Whether the heartbeat is overdue, though the wheel has not come round yet."""
+        if self.pinged and now >= self.due:
+            self.close("ping timeout", abort=True)
+        return not self.open
+
+    def overflow(self) -> None:
+        """More waits for this client than the bound allows."""
+        self.engine.later(self._cut_off)
+
+    def _cut_off(self) -> None:
+        self.engine.log_once("outbox", "a client does not read: %d bytes wait, it is cut off", self.outbox.rules.limit)
+        self.close("transport error", abort=True)

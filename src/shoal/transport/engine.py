@@ -1,0 +1,308 @@
+"""Engine.IO on its own: the table of sessions, their heartbeat, and who may open one.
+
+:class:`Engine` is an ASGI application and what :class:`shoal.Server` stands on. It knows transports and sessions; what
+a message means is up to whoever attaches to a new session. Reading requests is left to :mod:`.asgi` and
+:mod:`.fastlane`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+from ..errors import ConfigurationError
+from ..fanout.outbox import OutboxRules, OutboxStats
+from ..protocol.engineio import Packet, encode_open
+from ..protocol.session import State
+from ..settings import EngineSettings
+from .connection import Connection
+from .ids import new_session_id, new_tag
+from .request import Request, is_trusted, trusted_address
+from .wheel import Wheel
+
+__all__ = ["BaseEngine", "Engine", "Refusal", "origins"]
+
+log = logging.getLogger("shoal.transport")
+
+Handler = Callable[..., Any]
+S = TypeVar("S", bound=EngineSettings)
+F = TypeVar("F", bound=Handler)
+
+MAX_ID_LENGTH: Final = 64
+SUPPORTED_VERSION: Final = "4"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a request is refused: Node's code and message, and the HTTP status that says so."""
+
+    code: int
+    message: str
+    status: int = 400
+
+
+UNKNOWN_TRANSPORT: Final = Refusal(0, "Transport unknown")
+UNKNOWN_SID: Final = Refusal(1, "Session ID unknown")
+BAD_METHOD: Final = Refusal(2, "Bad handshake method")
+BAD_REQUEST: Final = Refusal(3, "Bad request")
+FORBIDDEN: Final = Refusal(4, "Forbidden", 403)
+BAD_VERSION: Final = Refusal(5, "Unsupported protocol version")
+TOO_MANY: Final = Refusal(4, "Too many connections from this address", 429)
+
+
+class BaseEngine(Generic[S]):
+    """Sessions of one endpoint on one node. Belongs to one event loop once it has been used.
+
+    Args:
+        settings: Its options.
+        attach: Called with each new session, before its OPEN packet is sent; sets the session's callbacks.
+    """
+
+    def __init__(self, settings: S, attach: Callable[[Connection], None]) -> None:
+        self.settings = settings
+        self.attach = attach
+        self.tag = new_tag()
+        self.wheel = Wheel(min(0.5, max(0.005, min(settings.ping_interval, settings.ping_timeout) / 20)))
+        self.sessions: dict[str, Connection] = {}
+        self.farewells: dict[str, list[Packet]] = {}
+        """Last packets of sessions that were closed while they did not poll; each lane removes its own in time."""
+        self.outbox_stats = OutboxStats()
+        self.outbox_rules = OutboxRules(settings.max_outbox, settings.outbox_policy, self.outbox_stats)
+        self.listeners: dict[str, list[Handler]] = {}
+        self.allow_request: Callable[[Request], Any] | None = None
+        """Decides about each handshake: ``None`` allows it, a text or a :class:`Refusal` does not. May be async."""
+        self.refused: Counter[int] = Counter()
+        """Refused requests, by code."""
+        self.opened = 0
+        self.addresses: Counter[str] = Counter()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._logged: set[str] = set()
+
+    @property
+    def clients_count(self) -> int:
+        """Sessions that are open on this node."""
+        return len(self.sessions)
+
+    # ---- who may come in
+
+    def check_version(self, request: Request) -> Refusal | None:
+        """The part of the handshake that only looks at the request's query and headers."""
+        query = request.query
+        if query.get("transport") not in self.settings.transports:
+            return UNKNOWN_TRANSPORT
+        if "sid" in query:
+            return None
+        if request.method != "GET":
+            return BAD_METHOD
+        if query.get("EIO") != SUPPORTED_VERSION:
+            return BAD_VERSION
+        limit = self.settings.max_connections_per_address
+        if limit and self.addresses[self.address_of(request)] >= limit:
+            return TOO_MANY
+        return None
+
+    def check_origin(self, request: Request) -> Refusal | None:
+        """Browsers let any page open a WebSocket, so the server must look at the origin (RFC 6455 section 10.2)."""
+        allowed = self.settings.cors_origins
+        if allowed == "*":
+            return None
+        origin = request.headers.get("origin")
+        if origin is None or origin in origins(allowed) or _same_origin(origin, request):
+            return None
+        return FORBIDDEN
+
+    async def ask_application(self, request: Request) -> Refusal | None:
+        """What ``allow_request`` says of a handshake."""
+        if self.allow_request is None:
+            return None
+        try:
+            answer = self.allow_request(request)
+            if inspect.isawaitable(answer):
+                answer = await answer
+        except Exception:
+            log.exception("allow_request failed; the client is refused")
+            return FORBIDDEN
+        if answer is None or answer is True or isinstance(answer, Refusal):
+            return answer if isinstance(answer, Refusal) else None
+        return Refusal(4, answer, 403) if isinstance(answer, str) else FORBIDDEN
+
+    def address_of(self, request: Request) -> str:
+        """Address of the client, behind the proxies that are trusted."""
+        return trusted_address(request, self.settings.trusted_proxies)
+
+    def is_secure(self, request: Request) -> bool:
+        """Whether the client's connection is encrypted, or a trusted proxy says that it is."""
+        forwarded = request.headers.get("x-forwarded-proto", "")
+        return request.secure or (
+            forwarded in {"https", "wss"} and is_trusted(request.peer, self.settings.trusted_proxies)
+        )
+
+    def refuse(self, refusal: Refusal, request: Request) -> Refusal:
+        """Count a refused request and tell ``connection_error`` listeners."""
+        self.refused[refusal.code] += 1
+        self.tell("connection_error", refusal, request)
+        return refusal
+
+    # ---- sessions
+
+    def open(self, state: State, request: Request) -> tuple[Connection, str]:
+        """Open a session. Returns it and its OPEN packet, which the lane must send first."""
+        settings = self.settings
+        connection = Connection(self, new_session_id(self.tag), state, request)
+        self.sessions[connection.sid] = connection
+        self.opened += 1
+        if settings.max_connections_per_address:
+            self.addresses[self.address_of(request)] += 1
+        self.wheel.place(connection, connection.due)
+        can_upgrade = state is State.POLLING and settings.allow_upgrades and "websocket" in settings.transports
+        upgrades = ("websocket",) if can_upgrade else ()
+        return connection, encode_open(
+            connection.sid, upgrades, settings.ping_interval, settings.ping_timeout, settings.max_payload
+        )
+
+    def forget(self, connection: Connection) -> None:
+        """Called by a session at its end."""
+        self.sessions.pop(connection.sid, None)
+        self.wheel.remove(connection)
+        if self.settings.max_connections_per_address:
+            address = self.address_of(connection.request)
+            self.addresses[address] -= 1
+            if self.addresses[address] <= 0:
+                del self.addresses[address]
+
+    async def close(self, reason: str = "server shutting down") -> None:
+        """Close every session and stop all timers. The engine can be used again afterwards."""
+        for connection in list(self.sessions.values()):
+            connection.close(reason)
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self.wheel.close()
+
+    # ---- helpers of the lanes
+
+    def later(self, action: Callable[[], None]) -> None:
+        """Run ``action`` on the next turn of the loop."""
+        asyncio.get_running_loop().call_soon(action)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run a coroutine in a task that the engine owns: it is cancelled at :meth:`close`."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a task of the engine failed", exc_info=task.exception())
+
+    def tell(self, event: str, *args: Any) -> None:
+        """Call the listeners of an engine event. One that raises is logged."""
+        for listener in self.listeners.get(event, ()):
+            try:
+                result = listener(*args)
+                if inspect.iscoroutine(result):
+                    self.spawn(_swallow(result))
+            except Exception:
+                log.exception("a listener of %r failed", event)
+
+    def extra_headers(self, connection: Connection | None, request: Request) -> list[tuple[str, str]]:
+        """Response headers that listeners of ``initial_headers`` and ``headers`` add, and the session's cookie."""
+        headers: dict[str, str] = {}
+        if connection is not None:
+            if self.settings.cookie:
+                headers["set-cookie"] = f"{self.settings.cookie}={connection.sid}; Path=/; HttpOnly; SameSite=Lax"
+            self.tell("initial_headers", headers, request)
+        self.tell("headers", headers, request)
+        return [(name, value) for name, value in headers.items() if not set("\r\n\0") & set(name + value)]
+
+    def log_once(self, key: str, message: str, *args: Any) -> None:
+        """Log a warning the first time that something of its kind happens."""
+        if key not in self._logged:
+            self._logged.add(key)
+            log.warning(message + " (logged once; counted in the metrics)", *args)
+
+
+class Engine(BaseEngine[EngineSettings]):
+    """Engine.IO without Socket.IO, for those who need only sessions and messages. An ASGI application.
+
+    Example::
+
+        engine = Engine(path="/engine.io/")
+
+        @engine.on("message")
+        def echo(session, data):
+            session.send(data)
+
+    Events: ``connect`` (session), ``message`` (session, data: ``str`` or ``bytes``), ``disconnect`` (session, reason);
+    and ``connection_error`` (refusal, request), ``initial_headers`` and ``headers`` (dict to change, request). A
+    handler may be plain or a coroutine function.
+
+    Args:
+        options: See :class:`shoal.settings.EngineSettings`.
+
+    Raises:
+        ConfigurationError: An unknown option, or a value that does not fit.
+    """
+
+    EVENTS: Final = ("connect", "connection_error", "disconnect", "headers", "initial_headers", "message")
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(EngineSettings.load(options), self._attach)
+
+    def on(self, event: str) -> Callable[[F], F]:
+        """Register a handler of an event; see the class for their names and arguments."""
+        if event not in self.EVENTS:
+            raise ConfigurationError(f"unknown event {event!r}; the events are {', '.join(self.EVENTS)}")
+
+        def register(handler: F) -> F:
+            self.listeners.setdefault(event, []).append(handler)
+            return handler
+
+        return register
+
+    def _attach(self, connection: Connection) -> None:
+        connection.on_text = lambda payload: self._receive_text(connection, payload)
+        connection.on_binary = lambda payload: self.tell("message", connection, payload)
+        connection.on_close = lambda reason: self.tell("disconnect", connection, reason)
+        self.tell("connect", connection)
+
+    def _receive_text(self, connection: Connection, payload: bytes) -> None:
+        try:
+            text = payload[1:].decode()
+        except UnicodeDecodeError:
+            connection.close("parse error")
+        else:
+            self.tell("message", connection, text)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer one ASGI scope."""
+        from .asgi import EngineApp  # noqa: PLC0415 - the application is the outer shell of this class
+
+        await EngineApp(self)(scope, receive, send)
+
+    def run(self, host: str = "127.0.0.1", port: int = 8000, **options: Any) -> None:
+        """Serve until SIGINT or SIGTERM, under uvicorn with the fast lane. See :func:`.serving.run`."""
+        from .serving import run  # noqa: PLC0415 - uvicorn is needed only here
+
+        run(self, host=host, port=port, **options)
+
+
+async def _swallow(work: Awaitable[Any]) -> None:
+    await work
+
+
+def origins(allowed: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    """The option ``cors_origins`` as a tuple."""
+    return (allowed,) if isinstance(allowed, str) else allowed or ()
+
+
+def _same_origin(origin: str, request: Request) -> bool:
+    return origin.partition("://")[2] == request.headers.get("host")

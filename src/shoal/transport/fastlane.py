@@ -1,0 +1,449 @@
+"""WebSockets as a uvicorn protocol class: the behaviour of :mod:`.websocket` with an order of magnitude less work.
+
+uvicorn keeps HTTP, TLS, signals and lifespan, and hands over a connection that asks to be upgraded. From there on its
+transport is ours: bytes go from ``data_received`` to the session without a task, a queue or a dict. The sans-I/O
+``ServerProtocol`` of `websockets` owns everything uncommon (fragments, control frames, binary, errors, compression); a
+whole small text frame and a plain handshake take a short cut that tests hold equal to it. Paths that are not ours go to
+uvicorn's own WebSocket class.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import re
+from http import HTTPStatus
+from typing import Any, Final, cast
+from urllib.parse import unquote
+
+import orjson
+from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request as HandshakeRequest
+from websockets.protocol import OPEN
+from websockets.server import ServerProtocol
+
+from ..protocol.engineio import Packet
+from ..protocol.frames import apply_mask, parse_header, text_frame
+from .connection import Connection
+from .engine import BaseEngine, Refusal
+from .lane import WebSocketLane, find_session
+from .request import Request
+
+__all__ = ["FastLane", "UpgradeProtocol"]
+
+TEXT: Final = 0x81
+DATA: Final = frozenset({Opcode.TEXT, Opcode.BINARY, Opcode.CONT})
+ACCEPT_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
+KEY: Final = re.compile(r"[A-Za-z0-9+/]{21}[AQgw]==")  # 16 bytes in base64
+# A frame that has not arrived whole waits for its rest up to this size; `websockets` reads a larger one as it comes.
+MAX_TAIL: Final = 4096
+
+
+class UpgradeProtocol(asyncio.Protocol):
+    """What uvicorn makes for a connection that asks for a WebSocket. It steps aside once the handshake is done.
+
+    Args:
+        engine: Takes the requests for its path.
+        stock: uvicorn's own WebSocket class, for all other paths.
+    """
+
+    def __init__(self, engine: BaseEngine[Any], stock: Any, **context: Any) -> None:
+        self._engine = engine
+        self._stock = stock
+        self._context = context
+        self._transport: asyncio.Transport | None = None
+        self._next: asyncio.Protocol | None = None
+        self._request: Request | None = None
+        self._connections: set[Any] = context["server_state"].connections
+        self._connections.add(self)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Take the request, as uvicorn has parsed and rebuilt it; hand on everything after it."""
+        transport = self._transport
+        assert transport is not None
+        if self._next is not None:
+            transport.set_protocol(self._next)
+            self._next.data_received(data)
+            return
+        if self._request is not None:
+            transport.abort()  # the client speaks before it was answered
+            return
+        line, _, block = data.partition(b"\r\n")
+        method, target, _ = line.split(b" ", 2)
+        raw_path, _, query = target.partition(b"?")
+        path = self._context["config"].root_path + unquote(raw_path.decode("latin-1"))
+        if path != self._engine.settings.path:
+            self._delegate(data)
+            return
+        peer = transport.get_extra_info("peername")
+        self._request = Request(
+            method.decode("ascii"),
+            path,
+            query,
+            block,
+            peer[0] if isinstance(peer, tuple) else "",
+            transport.get_extra_info("sslcontext") is not None,
+        )
+        if self._engine.allow_request is not None:
+            self._engine.spawn(self._ask(self._request))
+        else:
+            self._answer(self._request, None)
+
+    async def _ask(self, request: Request) -> None:
+        refusal = await self._engine.ask_application(request)
+        if self._transport is not None and not self._transport.is_closing():
+            self._answer(request, refusal)
+
+    def _delegate(self, data: bytes) -> None:
+        transport = self._transport
+        assert transport is not None
+        self._connections.discard(self)
+        self._next = self._stock(**self._context)
+        self._next.connection_made(transport)
+        self._next.data_received(data)
+
+    def _answer(self, request: Request, refusal: Refusal | None) -> None:
+        engine = self._engine
+        refusal = refusal or engine.check_version(request) or engine.check_origin(request)
+        found = find_session(engine, request) if refusal is None else refusal
+        if isinstance(found, Refusal):
+            self._refuse(engine.refuse(found, request))
+            return
+        transport = self._transport
+        assert transport is not None
+        lane = FastLane(engine, transport, self._connections)
+        key = request.headers.get("sec-websocket-key", "")
+        extra = engine.extra_headers(None, request) if engine.listeners else []
+        plain = request.headers.get("sec-websocket-version") == "13" and KEY.fullmatch(key) is not None
+        if plain and not engine.settings.per_message_deflate and request.method == "GET":
+            transport.write(_switching_protocols(key, extra))
+        elif not lane.negotiate(request, extra):
+            return
+        self._connections.discard(self)
+        self._next = lane
+        request.forget()
+        lane.start(request, found)
+
+    def _refuse(self, refusal: Refusal) -> None:
+        transport = self._transport
+        assert transport is not None
+        body = orjson.dumps({"code": refusal.code, "message": refusal.message})
+        head = (
+            f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}\r\nConnection: close\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        transport.write(head.encode() + body)
+        transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connections.discard(self)
+        if self._next is not None:
+            self._next.connection_lost(exc)
+        self._transport = self._next = None
+
+    def eof_received(self) -> bool | None:
+        return self._next.eof_received() if self._next is not None else None
+
+    def pause_writing(self) -> None:
+        if self._next is not None:
+            self._next.pause_writing()
+
+    def resume_writing(self) -> None:
+        if self._next is not None:
+            self._next.resume_writing()
+
+    def shutdown(self) -> None:
+        """uvicorn is going down."""
+        if self._transport is not None:
+            self._transport.close()
+
+
+def _switching_protocols(key: str, extra: list[tuple[str, str]]) -> bytes:
+    accept = base64.b64encode(hashlib.sha1(key.encode() + ACCEPT_GUID, usedforsecurity=False).digest())
+    lines = "".join([f"{name}: {value}\r\n" for name, value in extra]).encode("latin-1", "replace")
+    return (
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+        b"%b\r\n%b\r\n" % (accept, lines)
+    )
+
+
+class FastLane(WebSocketLane, asyncio.Protocol):
+    """One WebSocket on uvicorn's transport."""
+
+    __slots__ = (
+        "_connections",
+        "_fragments",
+        "_owed",
+        "_paused",
+        "_plain",
+        "_straight",
+        "_tail",
+        "_text",
+        "_transport",
+        "framed",
+    )
+
+    def __init__(self, engine: BaseEngine[Any], transport: asyncio.Transport, connections: set[Any]) -> None:
+        super().__init__(engine)
+        self._transport = transport
+        self._connections = connections
+        self._connections.add(self)
+        self.framed = True
+        self._plain: ServerProtocol | None = None
+        self._straight = True
+        """Whether the next byte begins a frame that may take the short cut."""
+        self._tail = b""
+        self._owed = 0
+        """Bytes of the frame that `websockets` is reading, which have not arrived."""
+        self._fragments: list[bytes] | None = None
+        self._text = True
+        """Whether the message that the fragments belong to is text."""
+        self._paused = False
+
+    # ---- beginning
+
+    def negotiate(self, request: Request, extra: list[tuple[str, str]]) -> bool:
+        """The plain path of the handshake: `websockets` answers it. Returns whether there is a WebSocket now."""
+        settings = self.engine.settings
+        deflate = [ServerPerMessageDeflateFactory()] if settings.per_message_deflate else None
+        plain = self._plain = ServerProtocol(extensions=deflate, max_size=settings.max_payload)
+        head = f"{request.method} {request.url} HTTP/1.1\r\n".encode("latin-1")
+        plain.receive_data(head + cast(bytes, request.raw_headers))
+        for event in plain.events_received():
+            assert isinstance(event, HandshakeRequest)
+            response = plain.accept(event)
+            for name, value in extra:
+                response.headers[name] = value
+            plain.send_response(response)
+        self._pass_on()
+        if plain.state is not OPEN:
+            self._transport.close()
+            self._connections.discard(self)
+            return False
+        self.framed = not plain.extensions
+        return True
+
+    def start(self, request: Request, session: Connection | None) -> None:
+        """The WebSocket is open: begin a session on it, or take one over."""
+        if session is None:
+            self.open_session(request)
+        else:
+            self.take_over(session)
+
+    # ---- in
+
+    def data_received(self, data: bytes) -> None:
+        # The short cut: one whole, final, masked text frame below 126 bytes, which is nearly all that clients send.
+        if self._straight and data[0] == TEXT and len(data) > 5 and len(data) == data[1] - 122:
+            self.receive(apply_mask(data[6:], data[2:6]))
+        else:
+            self._feed(data)
+
+    def _feed(self, data: bytes) -> None:
+        """Take bytes apart at the borders of frames; text frames that are whole and final go straight on."""
+        if self._tail:
+            data = self._tail + data
+            self._tail = b""
+        position, end = 0, len(data)
+        while position < end:
+            if self._paused:
+                self._keep(data[position:])
+                return
+            if self._owed:
+                taken = min(self._owed, end - position)
+                self._owed -= taken
+                self._feed_plain(data[position : position + taken])
+                position += taken
+                continue
+            sizes = parse_header(data, position)
+            if sizes is None:
+                self._keep(data[position:])
+                return
+            header, length = sizes
+            stop = position + header + length
+            if self._may_go_straight(data, position, length):
+                if stop <= end:
+                    body = position + header
+                    self.receive(apply_mask(data[body:stop], data[body - 4 : body]))
+                    position = stop
+                    continue
+                if length <= MAX_TAIL:
+                    self._keep(data[position:])
+                    return
+            self._owed = header + length
+        self._straight = not self._owed and self._fragments is None and self._is_open()
+
+    def _keep(self, rest: bytes) -> None:
+        self._tail = rest
+        self._straight = False
+
+    def _may_go_straight(self, data: bytes, position: int, length: int) -> bool:
+        return (
+            data[position] == TEXT
+            and data[position + 1] > 127
+            and self._fragments is None
+            and length <= self.engine.settings.max_payload
+            and self._is_open()
+        )
+
+    def _is_open(self) -> bool:
+        return self._plain is None or self._plain.state is OPEN
+
+    def _machine(self) -> ServerProtocol:
+        if self._plain is None:
+            self._plain = ServerProtocol(state=OPEN, max_size=self.engine.settings.max_payload)
+        return self._plain
+
+    def _feed_plain(self, data: bytes) -> None:
+        """The plain path: `websockets` reads these bytes, and what they call for is done."""
+        plain = self._machine()
+        plain.receive_data(data)
+        for event in plain.events_received():
+            self._take_frame(cast(Frame, event))
+        self._pass_on()
+
+    def _take_frame(self, frame: Frame) -> None:
+        opcode = frame.opcode
+        if opcode not in DATA:
+            return  # `websockets` answers control frames itself
+        if opcode is not Opcode.CONT:
+            self._text, self._fragments = opcode is Opcode.TEXT, []
+        fragments = self._fragments
+        assert fragments is not None  # `websockets` refuses a continuation of nothing
+        fragments.append(bytes(frame.data))
+        if frame.fin:
+            self._fragments = None
+            self._deliver(b"".join(fragments))
+
+    def _deliver(self, payload: bytes) -> None:
+        if self._text:
+            self.receive(payload)
+        elif self.connection is not None and self.connection.receive_text == self.receive:
+            self.connection.receive_binary(payload)
+
+    def _pass_on(self) -> None:
+        """Send what `websockets` has to say by itself: pongs, the answer to a close, the end."""
+        plain, transport = self._plain, self._transport
+        assert plain is not None
+        for data in plain.data_to_send():
+            if data:
+                transport.write(data)
+            else:
+                transport.close()
+        if plain.parser_exc is not None and self.connection is not None:
+            connection, self.connection = self.connection, None
+            connection.close("transport error", abort=True)
+        if plain.close_expected():
+            # The peer closed, or broke the protocol: nothing that it says now counts.
+            self._straight = False
+            self.receive = self._refuse
+            self.engine.wheel.place(self, self.engine.wheel.now() + self.engine.settings.close_timeout)
+
+    # ---- out
+
+    def write(self, data: Any) -> None:
+        """Send packets through `websockets`, which compresses them; frames go to the transport directly."""
+        if self.framed:
+            self._transport.write(data)
+            return
+        packets: list[Packet] = data
+        plain = self._machine()
+        if plain.state is OPEN:
+            for packet in packets:
+                if isinstance(packet, str):
+                    plain.send_text(packet.encode())
+                else:
+                    plain.send_binary(packet)
+            self._pass_on()
+
+    def send_packet(self, packet: str) -> None:
+        if self.framed:
+            self._transport.write(text_frame(packet.encode()))
+        else:
+            self.write([packet])
+
+    def open_session(self, request: Request) -> Connection:
+        connection = super().open_session(request)
+        if self.framed:
+            # From here on the fan-out calls the transport's own method, with nothing of ours in between.
+            connection.ride(self, self._transport.write, framed=True)
+        return connection
+
+    def pause_writing(self) -> None:
+        if self.connection is not None and self.receive != self._probe:
+            self.connection.outbox.block()
+
+    def resume_writing(self) -> None:
+        if self.connection is not None and self.receive != self._probe:
+            self.connection.outbox.unblock()
+
+    @property
+    def buffered(self) -> int:
+        return self._transport.get_write_buffer_size()
+
+    def pause_reading(self) -> None:
+        if not self._paused:
+            self._paused = True
+            self._straight = False
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self._paused and not self._transport.is_closing():
+            self._paused = False
+            self._transport.resume_reading()
+            self.engine.later(self._catch_up)
+
+    def _catch_up(self) -> None:
+        if not self._paused:
+            self._feed(b"")
+
+    # ---- end
+
+    def close(self, *, abort: bool = False) -> None:
+        self.connection = None
+        if abort:
+            self._transport.abort()
+        else:
+            self.hang_up()
+
+    def hang_up(self) -> None:
+        """Send a close frame and wait for the client's; then, or at the deadline, close the connection."""
+        self.receive = self._refuse
+        self._straight = False
+        plain = self._machine()
+        if self._transport.is_closing():
+            return
+        if plain.state is OPEN:
+            plain.send_close(1000)
+            self._pass_on()
+            if self._paused:
+                self.resume_reading()
+            self.engine.wheel.place(self, self.engine.wheel.now() + self.engine.settings.close_timeout)
+        else:
+            self._transport.abort()
+
+    def on_due(self, now: float) -> None:
+        """The upgrade, or the closing handshake, took too long."""
+        if self._is_open():
+            self.hang_up()
+        else:
+            self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connections.discard(self)
+        self.lost()
+
+    def eof_received(self) -> None:
+        """The transport closes itself."""
+
+    def shutdown(self) -> None:
+        """uvicorn is going down."""
+        if self.connection is not None:
+            self.connection.close("server shutting down")
+        else:
+            self._transport.close()

@@ -1,0 +1,140 @@
+"""What every WebSocket lane does the same, whoever carries its frames: open a session, or take one over from polling.
+
+The upgrade follows Node's server (engine.io 6.6, ``Socket._maybeUpgrade``): ``2probe`` is answered with ``3probe``, the
+pending poll is released with a noop, and ``5`` moves the session. A second WebSocket for a session that has one is
+accepted and closed, since a refusal in HTTP would look like an error to the client.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, Final
+
+from ..protocol import engineio
+from ..protocol.session import Move, State
+from .connection import Connection
+from .engine import BAD_REQUEST, UNKNOWN_SID, BaseEngine, Refusal
+from .request import Request
+
+__all__ = ["WebSocketLane", "find_session"]
+
+PROBE: Final = b"2probe"
+UPGRADE: Final = engineio.UPGRADE.encode()
+
+
+def find_session(engine: BaseEngine[Any], request: Request) -> Connection | Refusal | None:
+    """The session that a WebSocket request names, ``None`` if it names none, or why it cannot have it."""
+    sid = request.query.get("sid")
+    if sid is None:
+        return None
+    connection = engine.sessions.get(sid)
+    if connection is None:
+        return UNKNOWN_SID
+    return connection if engine.settings.allow_upgrades else BAD_REQUEST
+
+
+class WebSocketLane(ABC):
+    """One WebSocket. Subclasses move its frames.
+
+    Args:
+        engine: Whose sessions it carries.
+    """
+
+    __slots__ = ("connection", "engine", "receive", "slot")
+
+    framed: bool
+    """Whether :meth:`write` takes frames, joined at will, or a list of packets."""
+
+    def __init__(self, engine: BaseEngine[Any]) -> None:
+        self.engine = engine
+        self.slot = -1
+        self.connection: Connection | None = None
+        self.receive: Callable[[bytes], None] = self._refuse
+        """Takes the text messages that arrive, as UTF-8."""
+
+    @abstractmethod
+    def write(self, data: Any) -> None:
+        """Send frames or packets."""
+
+    @abstractmethod
+    def send_packet(self, packet: str) -> None:
+        """Send one text packet at once."""
+
+    @abstractmethod
+    def hang_up(self) -> None:
+        """Start the closing handshake of the WebSocket."""
+
+    @abstractmethod
+    def close(self, *, abort: bool = False) -> None:
+        """The session has ended: hang up, or cut the connection."""
+
+    @abstractmethod
+    def pause_reading(self) -> None: ...
+
+    @abstractmethod
+    def resume_reading(self) -> None: ...
+
+    @property
+    @abstractmethod
+    def buffered(self) -> int:
+        """Bytes that the transport holds and has not sent."""
+
+    # ---- beginning
+
+    def open_session(self, request: Request) -> Connection:
+        """Open a new session that lives on this WebSocket."""
+        connection, packet = self.engine.open(State.WEBSOCKET, request)
+        self.connection = connection
+        self.receive = connection.receive_text
+        self.send_packet(packet)
+        connection.ride(self, self.write, framed=self.framed)
+        self.engine.attach(connection)
+        return connection
+
+    def take_over(self, connection: Connection) -> None:
+        """Begin the upgrade of a session that is on polling."""
+        if not connection.try_move(Move.PROBE):
+            self.hang_up()
+            return
+        self.connection = connection
+        self.receive = self._probe
+        self.engine.wheel.place(self, self.engine.wheel.now() + self.engine.settings.upgrade_timeout)
+
+    def _probe(self, payload: bytes) -> None:
+        connection = self.connection
+        assert connection is not None
+        if payload == PROBE and connection.open:
+            self.send_packet(engineio.PONG + "probe")
+            connection.nudge()
+        elif payload == UPGRADE and connection.try_move(Move.UPGRADE):
+            self.engine.wheel.remove(self)
+            self.receive = connection.receive_text
+            connection.ride(self, self.write, framed=self.framed)
+        else:
+            self.hang_up()
+
+    def _refuse(self, payload: bytes) -> None:  # noqa: B027 - it does nothing on purpose
+        """Nothing is expected on a WebSocket that is about to be closed."""
+
+    # ---- end
+
+    def on_due(self, now: float) -> None:
+        """The upgrade took too long."""
+        self.hang_up()
+
+    def lost(self) -> None:
+        """The WebSocket is gone; its session with it, unless that still lives on polling."""
+        self.engine.wheel.remove(self)
+        connection, self.connection = self.connection, None
+        self.receive = self._refuse
+        if connection is None or connection.try_move(Move.PROBE_LOST):
+            return
+        if connection.state is State.WEBSOCKET:
+            connection.lost()
+
+    def discard(self) -> None:  # noqa: B027 - as above
+        """Nothing takes over from a WebSocket."""
+
+    def nudge(self) -> None:  # noqa: B027 - as above
+        """A WebSocket has no pending poll."""

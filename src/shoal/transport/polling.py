@@ -1,0 +1,245 @@
+"""Long-polling over ASGI: a GET waits for what the server sends, a POST brings what the client sends.
+
+The outbox is blocked unless a GET waits; so messages gather there, under its bound, and the next GET takes them all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from typing import Any, Final
+
+from ..errors import EngineProtocolError
+from ..protocol import engineio
+from ..protocol.engineio import Packet, decode_payload, encode_payload
+from ..protocol.session import State
+from .connection import Connection
+from .engine import BAD_REQUEST, UNKNOWN_SID, BaseEngine, Refusal
+from .request import Request
+from .responses import respond
+
+__all__ = ["serve_polling"]
+
+TEXT_HEADERS: Final = ((b"content-type", b"text/plain; charset=UTF-8"), (b"cache-control", b"no-store"))
+# A waiting GET looks for the client's departure only after this long: nearly all are answered before, for less.
+WATCH_AFTER: Final = 1.0
+COMPRESS_FROM: Final = 1024  # engine.io's threshold
+
+
+async def serve_polling(engine: BaseEngine[Any], request: Request, headers: Any, receive: Any, send: Any) -> None:
+    """Answer one polling request that is allowed by its query.
+
+    Args:
+        engine: Whose session it is for.
+        request: The request.
+        headers: Response headers that every answer gets.
+        receive, send: ASGI's.
+    """
+    sid = request.query.get("sid")
+    if sid is None:
+        await _open(engine, request, headers, send)
+        return
+    connection = engine.sessions.get(sid)
+    if connection is None and request.method == "GET" and sid in engine.farewells:
+        await respond(send, 200, encode_payload(engine.farewells.pop(sid)), [*TEXT_HEADERS, *headers])
+    elif connection is None or connection.expired(engine.wheel.now()):
+        await refuse(engine, UNKNOWN_SID, request, headers, send)
+    elif connection.state is State.WEBSOCKET or request.method not in {"GET", "POST"}:
+        await refuse(engine, BAD_REQUEST, request, headers, send)
+    elif request.method == "GET":
+        await _poll(connection, request, headers, receive, send)
+    else:
+        await _post(connection, headers, receive, send)
+
+
+async def refuse(engine: BaseEngine[Any], refusal: Refusal, request: Request, headers: Any, send: Any) -> None:
+    """Answer with a refusal, as Node's server words it."""
+    engine.refuse(refusal, request)
+    body = b'{"code":%d,"message":"%b"}' % (refusal.code, refusal.message.encode())
+    await respond(send, refusal.status, body, [(b"content-type", b"application/json"), *headers])
+
+
+class PollingLane:
+    """What carries a session while it polls.
+
+    Args:
+        connection: The session.
+    """
+
+    __slots__ = ("_connection", "_farewell", "_go_on", "_watcher", "poll", "receive", "slot")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.slot = -1
+        self.poll: asyncio.Future[list[Packet]] | None = None
+        """The GET that waits."""
+        self.receive: Any = None
+        self._watcher: asyncio.Task[None] | None = None
+        self._farewell = False
+        self._go_on: asyncio.Event | None = None
+
+    def write(self, packets: list[Packet]) -> None:
+        """Answer the waiting GET. The outbox calls it only while there is one."""
+        if not self._release(packets):
+            self._connection.outbox.block()
+            self._connection.outbox.write(packets)
+
+    def _release(self, packets: list[Packet]) -> bool:
+        poll, self.poll = self.poll, None
+        self._connection.engine.wheel.remove(self)
+        if self._connection.open:
+            self._connection.outbox.block()
+        if poll is None or poll.done():
+            return False
+        poll.set_result(packets)
+        return True
+
+    def nudge(self) -> None:
+        """Release the waiting GET with a noop."""
+        if self.poll is not None:
+            self._release([engineio.NOOP])
+
+    def discard(self) -> None:
+        """A WebSocket took over."""
+        self.nudge()
+
+    async def wait(self, receive: Any) -> list[Packet]:
+        """Wait for packets, as the GET of the session."""
+        engine = self._connection.engine
+        self.poll = poll = asyncio.get_running_loop().create_future()
+        self.receive = receive
+        engine.wheel.place(self, engine.wheel.now() + WATCH_AFTER)
+        self._connection.outbox.unblock()
+        try:
+            packets: list[Packet] = await poll
+            return packets
+        finally:
+            self.receive = None
+            if self._watcher is not None:
+                self._watcher.cancel()
+                self._watcher = None
+            if self.poll is poll:
+                self._release([])
+
+    def on_due(self, now: float) -> None:
+        """The GET waits for long: see whether the client is still there. Or nobody came for the farewell."""
+        if not self._connection.open:
+            self._connection.engine.farewells.pop(self._connection.sid, None)
+        elif self.poll is not None and self._watcher is None:
+            self._watcher = self._connection.engine.spawn(self._watch())
+
+    async def _watch(self) -> None:
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+        self._watcher = None
+        self._connection.close("transport close")
+
+    async def ready(self) -> None:
+        """Wait until reading is not paused."""
+        if self._go_on is not None:
+            await self._go_on.wait()
+
+    def pause_reading(self) -> None:
+        if self._go_on is None:
+            self._go_on = asyncio.Event()
+
+    def resume_reading(self) -> None:
+        if self._go_on is not None:
+            self._go_on.set()
+            self._go_on = None
+
+    @property
+    def buffered(self) -> int:
+        return 0
+
+    def close(self, *, abort: bool = False) -> None:
+        """Tell the client with a close packet: in the GET that waits, else in the next one, if it comes soon."""
+        self.resume_reading()
+        if self.poll is not None:
+            # A client that closed by itself gets a noop: its poll only needs to end (engine.io's protocol tests).
+            self._release([engineio.NOOP if self._farewell else engineio.CLOSE])
+        elif not abort and not self._farewell:
+            engine = self._connection.engine
+            engine.farewells[self._connection.sid] = [*self._connection.outbox.take(), engineio.CLOSE]
+            engine.wheel.place(self, engine.wheel.now() + engine.settings.close_timeout)
+
+    def said_goodbye(self) -> None:
+        """The client closes by itself."""
+        self._farewell = True
+
+
+async def _open(engine: BaseEngine[Any], request: Request, headers: Any, send: Any) -> None:
+    refusal = await engine.ask_application(request) if engine.allow_request is not None else None
+    if refusal is not None:
+        await refuse(engine, refusal, request, headers, send)
+        return
+    connection, packet = engine.open(State.POLLING, request)
+    lane = PollingLane(connection)
+    connection.ride(lane, lane.write, framed=False, writable=False)
+    extra = engine.extra_headers(connection, request) if engine.listeners or engine.settings.cookie else []
+    more = [(name.encode("latin-1", "replace"), value.encode("latin-1", "replace")) for name, value in extra]
+    engine.attach(connection)
+    await respond(send, 200, packet.encode(), [*TEXT_HEADERS, *headers, *more])
+
+
+async def _poll(connection: Connection, request: Request, headers: Any, receive: Any, send: Any) -> None:
+    lane = connection.lane
+    assert isinstance(lane, PollingLane)
+    if lane.poll is not None:
+        # Two at once: the first gets the close packet, the second an error (engine.io, "poll overlap").
+        connection.close("transport error")
+        await refuse(connection.engine, BAD_REQUEST, request, headers, send)
+        return
+    connection.outbox.flush()
+    packets: list[Packet] = connection.outbox.take()
+    if not packets:
+        packets = [engineio.NOOP] if connection.state is State.PROBING else await lane.wait(receive)
+    body = encode_payload(packets)
+    more = [*TEXT_HEADERS, *headers]
+    if connection.engine.settings.http_compression and len(body) >= COMPRESS_FROM:
+        if "gzip" in request.headers.get("accept-encoding", ""):
+            body = gzip.compress(body, compresslevel=1)
+            more.append((b"content-encoding", b"gzip"))
+        more.append((b"vary", b"accept-encoding"))
+    await respond(send, 200, body, more)
+
+
+async def _post(connection: Connection, headers: Any, receive: Any, send: Any) -> None:
+    lane = connection.lane
+    if isinstance(lane, PollingLane):
+        await lane.ready()
+    settings = connection.engine.settings
+    body = await _read(receive, settings.max_payload)
+    if body is None:
+        # Unread bytes of the body would be taken for the next request.
+        await respond(send, 413, b"", [*headers, (b"connection", b"close")])
+        return
+    try:
+        packets = decode_payload(body, settings.max_packets_per_poll)
+    except EngineProtocolError:
+        connection.close("parse error", abort=True)
+        packets = []
+    for packet in packets:
+        if not connection.open:
+            break
+        if isinstance(packet, bytes):
+            connection.receive_binary(packet)
+        else:
+            if packet == engineio.CLOSE and isinstance(lane, PollingLane):
+                lane.said_goodbye()
+            connection.receive_text(packet.encode())
+    await respond(send, 200, b"ok", [(b"content-type", b"text/html"), *headers])
+
+
+async def _read(receive: Any, limit: int) -> bytes | None:
+    """The request's body, or ``None`` as soon as it is larger than ``limit``."""
+    body: bytes = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return body
+        body += message.get("body", b"")
+        if len(body) > limit:
+            return None
+        if not message.get("more_body"):
+            return body

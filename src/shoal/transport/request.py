@@ -1,0 +1,117 @@
+"""One HTTP request as the engine sees it: where it came from, its query, its headers.
+
+Headers of a WebSocket handshake are kept as the bytes that arrived and parsed when somebody asks: most never are, and a
+dict of them would be the largest thing that an idle connection holds. Nothing here answers a request.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+__all__ = ["Request", "is_trusted", "trusted_address"]
+
+RawHeaders = bytes | Iterable[tuple[bytes, bytes]]
+
+
+class Request:
+    """A request.
+
+    Args:
+        method: In capitals.
+        path: Decoded, without the query.
+        query_string: As it came.
+        raw_headers: Pairs of lower-case name and value, or a block of such lines.
+        peer: Address of the other end of the connection, without its port.
+        secure: Whether the connection to the client is encrypted.
+    """
+
+    __slots__ = ("_headers", "_query", "method", "path", "peer", "query_string", "raw_headers", "secure")
+
+    def __init__(
+        self, method: str, path: str, query_string: bytes, raw_headers: RawHeaders, peer: str, secure: bool
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.query_string = query_string
+        self.raw_headers = raw_headers
+        self.peer = peer
+        self.secure = secure
+        self._headers: dict[str, str] | None = None
+        self._query: dict[str, str] | None = None
+
+    @classmethod
+    def from_scope(cls, scope: Mapping[str, Any]) -> Request:
+        """The request of an ASGI scope of type ``http`` or ``websocket``."""
+        client = scope.get("client")
+        return cls(
+            scope.get("method", "GET"),
+            scope["path"],
+            scope["query_string"],
+            scope["headers"],
+            client[0] if client else "",
+            scope.get("scheme") in {"https", "wss"},
+        )
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers by lower-case name; of one that came several times, the values joined by commas."""
+        if self._headers is None:
+            raw = self.raw_headers
+            pairs = _parse_lines(raw) if isinstance(raw, bytes) else raw
+            headers: dict[str, str] = {}
+            for name, value in pairs:
+                key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+                headers[key] = f"{headers[key]}, {text}" if key in headers else text
+            self._headers = headers
+        return self._headers
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The query's parameters; of one that came several times, the last."""
+        if self._query is None:
+            text = self.query_string.decode("latin-1")
+            try:
+                self._query = dict(parse_qsl(text, keep_blank_values=True, errors="replace", max_num_fields=100))
+            except ValueError:  # more fields than anybody needs
+                self._query = {}
+        return self._query
+
+    @property
+    def url(self) -> str:
+        """Path and query."""
+        query = self.query_string.decode("latin-1")
+        return f"{self.path}?{query}" if query else self.path
+
+    def forget(self) -> None:
+        """Drop what was parsed; it is parsed again when it is asked for."""
+        self._headers = self._query = None
+
+
+def _parse_lines(block: bytes) -> list[tuple[bytes, bytes]]:
+    lines = [line.partition(b":") for line in block.split(b"\r\n") if line]
+    return [(name.strip(), value.strip()) for name, _, value in lines]
+
+
+def trusted_address(request: Request, proxies: tuple[str, ...]) -> str:
+    """The client's address: what ``X-Forwarded-For`` says, as far back as each hop that added to it is trusted."""
+    address = request.peer
+    forwarded = request.headers.get("x-forwarded-for", "")
+    for hop in reversed([part.strip() for part in forwarded.split(",") if part.strip()]):
+        if not is_trusted(address, proxies):
+            break
+        address = hop
+    return address
+
+
+def is_trusted(address: str, proxies: tuple[str, ...]) -> bool:
+    """Whether an address is one of ``proxies``, or in one of their networks."""
+    if "*" in proxies or address in proxies:
+        return True
+    try:
+        peer = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return any("/" in proxy and peer in ipaddress.ip_network(proxy, strict=False) for proxy in proxies)

@@ -1,0 +1,170 @@
+"""WebSockets as an ASGI application sees them: works on every ASGI server.
+
+One coroutine reads; what is to be sent waits in a list for a second one, which writes and so feels the server's
+back-pressure. That is one task more than :mod:`.fastlane` needs; what a session does on it is the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+import orjson
+
+from ..protocol.engineio import Packet, payload_size
+from .engine import BaseEngine, Refusal
+from .lane import WebSocketLane, find_session
+from .request import Request
+
+__all__ = ["serve_websocket"]
+
+
+async def serve_websocket(engine: BaseEngine[Any], scope: Any, receive: Any, send: Any) -> None:
+    """Carry one ``websocket`` scope from its handshake to its end."""
+    request = Request.from_scope(scope)
+    if (await receive())["type"] != "websocket.connect":
+        return
+    refusal = engine.check_version(request) or engine.check_origin(request) or await engine.ask_application(request)
+    found = find_session(engine, request) if refusal is None else refusal
+    if isinstance(found, Refusal):
+        await _refuse(engine.refuse(found, request), scope, send)
+        return
+    extra = engine.extra_headers(None, request) if engine.listeners else []
+    headers = [(name.encode("latin-1", "replace"), value.encode("latin-1", "replace")) for name, value in extra]
+    await send({"type": "websocket.accept", "headers": headers})
+    lane = AsgiLane(engine, send)
+    if found is None:
+        lane.open_session(request)
+    else:
+        lane.take_over(found)
+    await lane.run(receive)
+
+
+async def _refuse(refusal: Refusal, scope: Any, send: Any) -> None:
+    """Refuse with a status where the server can, else with the 403 that ASGI has for it."""
+    if "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close"})
+        return
+    body = orjson.dumps({"code": refusal.code, "message": refusal.message})
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "websocket.http.response.start", "status": refusal.status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": body})
+
+
+class AsgiLane(WebSocketLane):
+    """One WebSocket of an ASGI server.
+
+    Args:
+        engine: Whose sessions it carries.
+        send: ASGI's.
+    """
+
+    framed = False
+    # What waits for the writer beyond this counts as back-pressure: asyncio's default for a transport.
+    HIGH_WATER = 64 * 1024
+
+    def __init__(self, engine: BaseEngine[Any], send: Any) -> None:
+        super().__init__(engine)
+        self._send = send
+        self._waiting: list[Packet] = []
+        self._size = 0
+        self._wake = asyncio.Event()
+        self._go_on = asyncio.Event()
+        self._go_on.set()
+        self._hung_up = False
+        self._reader: asyncio.Task[None] | None = None
+
+    async def run(self, receive: Any) -> None:
+        """Read and write until the WebSocket is closed. Owns both tasks."""
+        writer = asyncio.create_task(self._write_out())
+        self._reader = asyncio.create_task(self._read_in(receive))
+        try:
+            await asyncio.wait({writer, self._reader}, return_when=asyncio.FIRST_COMPLETED)
+            if self._reader.done():
+                self._hung_up = True
+                self._wake.set()
+            else:
+                # The close frame is sent; the server tells us when the client answered it, or gave up.
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(asyncio.shield(self._reader), self.engine.settings.close_timeout)
+        finally:
+            for task in (writer, self._reader):
+                task.cancel()
+            await asyncio.gather(writer, self._reader, return_exceptions=True)
+            self.lost()
+
+    async def _read_in(self, receive: Any) -> None:
+        limit = self.engine.settings.max_payload
+        while True:
+            message = await receive()
+            if message["type"] != "websocket.receive":
+                return
+            text, binary = message.get("text"), message.get("bytes")
+            payload = text.encode("utf-8", "surrogatepass") if text is not None else binary or b""
+            if len(payload) > limit:
+                self.hang_up()
+            elif text is not None:
+                self.receive(payload)
+            elif self.connection is not None and self.receive == self.connection.receive_text:
+                self.connection.receive_binary(payload)
+            if not self._go_on.is_set():
+                await self._go_on.wait()
+
+    async def _write_out(self) -> None:
+        send = self._send
+        with contextlib.suppress(OSError):  # the client has gone; the reader hears of it too
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                while self._waiting:
+                    packets, self._waiting, self._size = self._waiting, [], 0
+                    for packet in packets:
+                        if isinstance(packet, str):
+                            await send({"type": "websocket.send", "text": packet})
+                        else:
+                            await send({"type": "websocket.send", "bytes": packet})
+                    if not self._waiting and self.connection is not None and not self.connection.outbox.writable:
+                        self._unblock()
+                if self._hung_up:
+                    await send({"type": "websocket.close", "code": 1000})
+                    return
+
+    def _unblock(self) -> None:
+        if self.connection is not None and self.receive == self.connection.receive_text:
+            self.connection.outbox.unblock()
+
+    def write(self, data: list[Packet]) -> None:
+        self._waiting.extend(data)
+        self._size += sum([payload_size(packet) for packet in data])
+        self._wake.set()
+        if self._size > self.HIGH_WATER and self.connection is not None:
+            self.connection.outbox.block()
+
+    def send_packet(self, packet: str) -> None:
+        self._waiting.append(packet)
+        self._wake.set()
+
+    @property
+    def buffered(self) -> int:
+        return self._size
+
+    def pause_reading(self) -> None:
+        self._go_on.clear()
+
+    def resume_reading(self) -> None:
+        self._go_on.set()
+
+    def hang_up(self) -> None:
+        self.receive = self._refuse
+        self._hung_up = True
+        self._go_on.set()
+        self._wake.set()
+
+    def close(self, *, abort: bool = False) -> None:
+        self.connection = None
+        if abort:
+            self._waiting.clear()
+        self.hang_up()
+        if abort and self._reader is not None:
+            self._reader.cancel()
