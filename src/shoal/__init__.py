@@ -1,0 +1,39 @@
+"""Shoal: a Socket.IO server for Python that scales out. The public names, nothing else."""
+
+from __future__ import annotations
+
+from .errors import (
+    AckTimeout,
+    BrokerError,
+    ConfigurationError,
+    ConnectionRefused,
+    NotConnected,
+    PayloadError,
+    ProtocolError,
+    ShoalError,
+)
+from .server.broadcast import Broadcast
+from .server.handlers import NO_ACK
+from .server.namespace import Namespace
+from .server.server import Server
+from .server.socket import Socket
+from .transport.engine import Engine
+
+__all__ = [
+    "NO_ACK",
+    "AckTimeout",
+    "Broadcast",
+    "BrokerError",
+    "ConfigurationError",
+    "ConnectionRefused",
+    "Engine",
+    "Namespace",
+    "NotConnected",
+    "PayloadError",
+    "ProtocolError",
+    "Server",
+    "ShoalError",
+    "Socket",
+]
+
+__version__ = "0.1.0"

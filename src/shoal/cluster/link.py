@@ -1,0 +1,156 @@
+"""This node's link to the others: it publishes what is said here and hears what is said there, where it must.
+
+A room's channel is subscribed while the room has a member on this node. Publishes of one turn of the loop to the same
+channel travel as one message, in order. The link knows channels and rooms by name; who is in them is not its business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable
+from typing import Final
+
+from ..bus.base import Bus
+from ..errors import BrokerError
+from .messages import Broadcast, Message, channel_of, decode, encode, node_channel
+
+__all__ = ["Link"]
+
+log = logging.getLogger("shoal.cluster")
+
+# A turn that publishes more than this sends at once, so that one message stays far below what a broker takes.
+FLUSH_SIZE: Final = 256 * 1024
+
+
+class Link:
+    """The link of one node.
+
+    Args:
+        bus: Carries the channels.
+        tag: This node's tag, which its sockets' ids begin with.
+        prefix: First part of every channel.
+        deliver: Takes broadcasts of other nodes.
+        on_state: Told when the link comes up and goes down.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        tag: str,
+        prefix: str,
+        deliver: Callable[[Broadcast], None],
+        on_state: Callable[[bool], None],
+    ) -> None:
+        self.bus = bus
+        self.tag = tag
+        self.prefix = prefix
+        self._deliver = deliver
+        self._on_state = on_state
+        self._rooms: Counter[str] = Counter()
+        """Channels that are subscribed for rooms, with how many rooms each."""
+        self._unconfirmed: set[str] = set()
+        self._outgoing: list[tuple[str, list[Broadcast]]] = []
+        self._size = 0
+        self._scheduled = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.broken = 0
+        """Messages that were no message of a node."""
+        self.heard = 0
+        """Envelopes of other nodes."""
+        self.said = 0
+        """Envelopes published."""
+
+    @property
+    def up(self) -> bool:
+        """Whether the broker can be reached."""
+        return self.bus.up
+
+    async def start(self) -> None:
+        """Connect; returns after the first attempt, whatever came of it."""
+        self._loop = asyncio.get_running_loop()
+        await self.bus.start(self._hear, self._on_state)
+
+    async def close(self) -> None:
+        """Send what waits, as far as the broker takes it, and let go of it."""
+        self._flush()
+        await self.bus.close()
+        self._loop = None
+
+    # ---- listening
+
+    def open_namespace(self, namespace: str) -> None:
+        """Hear what is said to everyone in a namespace, to several rooms of it, and to this node's socket ids."""
+        self.bus.subscribe(channel_of(self.prefix, namespace, ()))
+        self.bus.subscribe(node_channel(self.prefix, namespace, self.tag))
+
+    def close_namespace(self, namespace: str) -> None:
+        self.bus.unsubscribe(channel_of(self.prefix, namespace, ()))
+        self.bus.unsubscribe(node_channel(self.prefix, namespace, self.tag))
+
+    def open_room(self, namespace: str, room: str) -> None:
+        """A room has its first member here."""
+        channel = channel_of(self.prefix, namespace, (room,))
+        self._rooms[channel] += 1
+        if self._rooms[channel] == 1 and channel != node_channel(self.prefix, namespace, self.tag):
+            self._unconfirmed.add(channel)
+            self.bus.subscribe(channel)
+
+    def close_room(self, namespace: str, room: str) -> None:
+        """A room has lost its last member here."""
+        channel = channel_of(self.prefix, namespace, (room,))
+        self._rooms[channel] -= 1
+        if self._rooms[channel] <= 0:
+            del self._rooms[channel]
+            self._unconfirmed.discard(channel)
+            if channel != node_channel(self.prefix, namespace, self.tag):
+                self.bus.unsubscribe(channel)
+
+    def is_confirmed(self, namespace: str, room: str) -> bool:
+        """Whether messages to a room that was opened are sure to be heard, or cannot be for now."""
+        return not self.bus.up or channel_of(self.prefix, namespace, (room,)) not in self._unconfirmed
+
+    async def confirm(self, namespace: str, room: str, timeout: float) -> None:
+        """Wait until the broker has confirmed a room's channel, at most ``timeout`` seconds."""
+        if await self.bus.settled(timeout):
+            self._unconfirmed.discard(channel_of(self.prefix, namespace, (room,)))
+
+    def _hear(self, channel: str, payload: bytes) -> None:
+        try:
+            message = decode(payload)
+        except BrokerError:
+            self.broken += 1
+            log.debug("unreadable message on %s", channel, exc_info=True)
+            return
+        if message.sender == self.tag:
+            return
+        self.heard += len(message.envelopes)
+        for envelope in message.envelopes:
+            self._deliver(envelope)
+
+    # ---- speaking
+
+    def publish(self, broadcast: Broadcast) -> None:
+        """Say something to the other nodes. It leaves at the end of this turn of the loop; it never waits."""
+        channel = channel_of(self.prefix, broadcast.namespace, broadcast.rooms)
+        outgoing = self._outgoing
+        # Only neighbours are joined: a node that hears two channels must get both in the order of the calls.
+        if outgoing and outgoing[-1][0] == channel:
+            outgoing[-1][1].append(broadcast)
+        else:
+            outgoing.append((channel, [broadcast]))
+        self._size += len(broadcast.text) + sum(map(len, broadcast.attachments))
+        if self._size > FLUSH_SIZE:
+            self._flush()
+        elif not self._scheduled:
+            self._scheduled = True
+            (self._loop or asyncio.get_running_loop()).call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        self._size = 0
+        outgoing, self._outgoing = self._outgoing, []
+        for channel, broadcasts in outgoing:
+            self.said += len(broadcasts)
+            self.bus.publish(channel, encode(Message(self.tag, broadcasts)))

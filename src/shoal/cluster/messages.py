@@ -1,0 +1,83 @@
+"""The envelopes of the native wire, and the channels that they travel on.
+
+An envelope carries a packet that is encoded already: a node that receives it filters by room and writes bytes, without
+looking inside. On the wire it is msgpack, arrays without keys. One message holds what a node published to one channel
+in one turn of its loop.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from ..errors import BrokerError
+
+__all__ = ["Broadcast", "Envelope", "Message", "channel_of", "decode", "encode", "node_channel"]
+
+ID_LENGTH: Final = 20
+TAG_LENGTH: Final = 6
+
+
+class Envelope(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Anything that one node says to others."""
+
+
+class Broadcast(Envelope, tag=1, frozen=True, gc=False):
+    """A packet for the members of some rooms, wherever they are."""
+
+    namespace: str
+    rooms: tuple[str, ...]
+    """None: everyone in the namespace."""
+    excluded: tuple[str, ...]
+    text: bytes
+    attachments: list[bytes]
+    volatile: bool = False
+
+
+class Message(msgspec.Struct, array_like=True, gc=False):
+    """What a node published to one channel in one turn."""
+
+    sender: str
+    """Tag of the node; empty for a program that is no node."""
+    envelopes: list[Broadcast]
+
+
+_encoder: Final = msgspec.msgpack.Encoder()
+_decoder: Final = msgspec.msgpack.Decoder(Message)
+
+
+def encode(message: Message) -> bytes:
+    """A message as bytes."""
+    return _encoder.encode(message)
+
+
+def decode(data: bytes) -> Message:
+    """A message from bytes.
+
+    Raises:
+        BrokerError: They are none.
+    """
+    try:
+        return _decoder.decode(data)
+    except msgspec.MsgspecError as error:
+        raise BrokerError(f"not a message of a node: {error}") from error
+
+
+def channel_of(prefix: str, namespace: str, rooms: tuple[str, ...]) -> str:
+    """The channel on which a broadcast to ``rooms`` travels.
+
+    To exactly one room it is the room's own, which only nodes with members in it hear; to several or to everyone it is
+    the namespace's. A room that looks like a socket's id has the channel of its first characters: they are the tag of
+    the socket's node, so that a node hears all its sockets' ids on one channel, and a room which only looks so is still
+    heard wherever it has members.
+    """
+    if len(rooms) != 1:
+        return f"{prefix}#{namespace}#"
+    room = rooms[0]
+    return f"{prefix}#{namespace}#{room[:TAG_LENGTH] if len(room) == ID_LENGTH else room}#"
+
+
+def node_channel(prefix: str, namespace: str, tag: str) -> str:
+    """The channel of the ids of one node's sockets."""
+    return f"{prefix}#{namespace}#{tag}#"

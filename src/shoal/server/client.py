@@ -1,0 +1,203 @@
+"""One connection as Socket.IO sees it: the sockets that it has, one in each namespace that it entered.
+
+It takes Engine.IO messages, makes packets of them and hands each to its socket. A packet that breaks the protocol costs
+its sender the connection, and nobody else anything.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from ..errors import SocketProtocolError
+from ..protocol.socketio import (
+    ACK,
+    CONNECT,
+    CONNECT_ERROR,
+    DISCONNECT,
+    EVENT,
+    RESERVED_EVENTS,
+    Decoder,
+    Packet,
+    encode,
+    loads,
+)
+from ..transport.connection import Connection
+from .socket import Socket
+
+if TYPE_CHECKING:
+    from .server import Server
+
+__all__ = ["Client"]
+
+log = logging.getLogger("shoal.server")
+
+EVENT_DIGIT = ord("2")
+
+
+class Client:
+    """A connection and its sockets."""
+
+    __slots__ = ("_decoder", "_root", "_server", "connection", "slot", "sockets")
+
+    def __init__(self, server: Server, connection: Connection) -> None:
+        self._server = server
+        self.connection = connection
+        self.sockets: dict[str, Socket] = {}
+        self._root: Socket | None = None
+        """The socket in ``/``, where nearly all events go."""
+        self._decoder: Decoder | None = None
+        self.slot = -1
+        connection.on_text = self.receive_text
+        connection.on_binary = self.receive_binary
+        connection.on_close = self.closed
+        wheel = connection.engine.wheel
+        wheel.place(self, wheel.now() + server.settings.connect_timeout)
+
+    # ---- in
+
+    def receive_text(self, payload: bytes) -> None:
+        """Take a text message, Engine.IO's ``4`` in front."""
+        root = self._root
+        if root is not None and payload[1] == EVENT_DIGIT and not self._receive_event(root, payload):
+            return
+        try:
+            packet = self._decode(payload)
+        except SocketProtocolError as error:
+            self._broken(error)
+        else:
+            if packet is not None:
+                self._take(packet)
+
+    def _receive_event(self, root: Socket, payload: bytes) -> bool:
+        """The short cut for ``42["event",...]`` and ``42<id>["event",...]``. Returns whether it does not apply."""
+        start = payload.find(b"[", 2, 18)
+        if start == 2:
+            ack_id = None
+        elif start > 2 and payload[2:start].isdigit():
+            ack_id = int(payload[2:start])
+        else:
+            return True
+        if self._decoder is not None and self._decoder.waiting:
+            return True
+        try:
+            data = loads(payload[start:], self._server.settings.max_depth)
+        except SocketProtocolError as error:
+            self._broken(error)
+            return False
+        if type(data) is not list or not data or type(data[0]) is not str or data[0] in RESERVED_EVENTS:
+            return True
+        root.receive(data, ack_id)
+        return False
+
+    def _decode(self, payload: bytes) -> Packet | None:
+        decoder = self._decoder
+        if decoder is None:
+            decoder = Decoder(self._server.limits)
+        packet = decoder.feed_text(payload[1:])
+        # Between packets a decoder knows nothing: an idle connection needs none.
+        self._decoder = decoder if decoder.waiting else None
+        return packet
+
+    def receive_binary(self, payload: bytes) -> None:
+        """Take a binary message: an attachment."""
+        try:
+            if self._decoder is None:
+                raise SocketProtocolError("binary where no attachment was due")
+            packet = self._decoder.feed_binary(payload)
+        except SocketProtocolError as error:
+            self._broken(error)
+        else:
+            if packet is not None:
+                self._decoder = None
+                self._take(packet)
+
+    def _take(self, packet: Packet) -> None:
+        if packet.type is CONNECT:
+            self._connect(packet)
+            return
+        socket = self.sockets.get(packet.namespace)
+        if socket is None:
+            if packet.type is not DISCONNECT:
+                self._broken(SocketProtocolError(f"not connected to namespace {packet.namespace!r}"))
+        elif packet.type is EVENT:
+            if type(packet.data[0]) is not str:
+                packet.data[0] = str(packet.data[0])  # a number is the name of that text, as in JavaScript
+            socket.receive(packet.data, packet.id)
+        elif packet.type is ACK:
+            socket.receive_ack(packet.id, packet.data)
+        elif packet.type is DISCONNECT:
+            socket.closed("client namespace disconnect")
+
+    def _broken(self, error: SocketProtocolError) -> None:
+        self._server.stats.parse_errors += 1
+        log.debug("connection closed: %s", error)
+        self.connection.close("parse error")
+
+    # ---- coming
+
+    def _connect(self, packet: Packet) -> None:
+        name = packet.namespace
+        if name in self.sockets:
+            self._broken(SocketProtocolError(f"connected to {name!r} twice"))
+        elif len(self.sockets) >= self._server.settings.max_namespaces:
+            self._send_refusal(name, "too many namespaces", None)
+        else:
+            self._server.runners.submit(self._enter(name, packet.data))
+
+    async def _enter(self, name: str, auth: dict[str, Any] | None) -> None:
+        namespace = await self._server.namespaces.find(name, auth)
+        if not self.connection.open or name in self.sockets:
+            return
+        if namespace is None:
+            self._send_refusal(name, "Invalid namespace", None)
+            return
+        socket = Socket(self, namespace, self._server.new_socket_id(), auth)
+        self.sockets[name] = socket
+        if name == "/":
+            self._root = socket
+        await socket.accept()
+
+    def welcomed(self) -> None:
+        """A socket was accepted: the connection need not prove itself any more."""
+        self.connection.engine.wheel.remove(self)
+
+    def refuse(self, socket: Socket, message: str, data: Any) -> None:
+        """A socket was refused: tell the client why."""
+        self.forget(socket)
+        self._send_refusal(socket.namespace.name, message, data)
+
+    def _send_refusal(self, name: str, message: str, data: Any) -> None:
+        payload = {"message": message} if data is None else {"message": message, "data": data}
+        text, _ = encode(CONNECT_ERROR, name, payload)
+        self._server.ticker.seal()
+        self.connection.outbox.packet(text.decode())
+
+    def on_due(self, now: float) -> None:
+        """The connection entered no namespace in time."""
+        if not any(socket.connected for socket in self.sockets.values()):
+            log.debug("no namespace joined in time: connection closed")
+            self.connection.close("forced close")
+
+    # ---- going
+
+    def forget(self, socket: Socket) -> None:
+        """A socket has left."""
+        if self.sockets.get(socket.namespace.name) is socket:
+            del self.sockets[socket.namespace.name]
+        if self._root is socket:
+            self._root = None
+
+    def disconnect(self) -> None:
+        """Send the client away from every namespace, and close the connection."""
+        for socket in list(self.sockets.values()):
+            socket.disconnect()
+        self._server.ticker.seal()
+        self.connection.close("forced server close")
+
+    def closed(self, reason: str) -> None:
+        """The connection has ended."""
+        self.connection.engine.wheel.remove(self)
+        self._server.clients.discard(self)
+        for socket in list(self.sockets.values()):
+            socket.closed(reason)

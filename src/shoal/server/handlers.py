@@ -1,0 +1,165 @@
+"""Register handlers and call them. Signatures are looked at once, at registration.
+
+A handler is a plain function or a coroutine function. An argument annotated with a ``msgspec.Struct``, a dataclass or a
+pydantic model is converted and validated. This module calls; it does not know when, nor what becomes of the result.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import sys
+import typing
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from ..errors import ConfigurationError, ShoalError
+
+__all__ = ["ANY", "NO_ACK", "BadArguments", "Handler", "HandlerTable"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+Converter = Callable[[Any], Any]
+
+
+NO_HANDLERS: Final[list[Any]] = []
+
+
+class _NoAck:
+    """Type of :data:`NO_ACK`."""
+
+    def __repr__(self) -> str:
+        return "NO_ACK"
+
+
+NO_ACK: Final = _NoAck()
+"""Returned by a handler that does not want its client's acknowledgement to be sent."""
+
+ANY: Final = "*"
+"""Name under which the handler of events without a handler of their own is registered."""
+
+
+class BadArguments(ShoalError):
+    """An event came with arguments that its handler does not take."""
+
+
+class Handler:
+    """One function that is called for an event.
+
+    Args:
+        function: Plain or async.
+        leading: How many arguments come before the event's own: the socket, for ``*`` the event's name too.
+        concurrent: A coroutine function that does not hold up its client's next event.
+    """
+
+    __slots__ = ("_converters", "concurrent", "function", "is_async", "maximum", "minimum")
+
+    def __init__(self, function: Callable[..., Any], leading: int = 1, concurrent: bool = False) -> None:
+        if not callable(function):
+            raise ConfigurationError(f"{function!r} is no function")
+        self.function = function
+        self.concurrent = concurrent
+        target = function if inspect.isroutine(function) else type(function).__call__
+        self.is_async = inspect.iscoroutinefunction(target)
+        self.minimum, self.maximum, self._converters = _inspect(function, leading)
+
+    def __repr__(self) -> str:
+        return getattr(self.function, "__qualname__", repr(self.function))
+
+    def convert(self, args: Sequence[Any]) -> Sequence[Any]:
+        """Check the number of an event's arguments, and convert those that have a type.
+
+        Raises:
+            BadArguments: Too few, too many, or of the wrong shape.
+        """
+        count = len(args)
+        if not self.minimum <= count <= self.maximum:
+            raise BadArguments(f"{self!r} does not take {count} arguments")
+        if not self._converters:
+            return args
+        try:
+            return [
+                converter(arg) if converter is not None else arg
+                for arg, converter in zip(args, self._converters, strict=False)
+            ] + list(args[len(self._converters) :])
+        except ValueError as error:  # msgspec's and pydantic's validation errors both are
+            raise BadArguments(str(error)) from error
+
+
+def _inspect(function: Callable[..., Any], leading: int) -> tuple[int, int, list[Converter | None]]:
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):  # a builtin that does not tell
+        return 0, sys.maxsize, []
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    required = sum(p.default is p.empty for p in positional)
+    endless = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    maximum = sys.maxsize if endless else max(0, len(positional) - leading)
+    converters = [_converter(kind) for kind in _hints(function, positional[leading:])]
+    return max(0, required - leading), maximum, converters if any(converters) else []
+
+
+def _hints(function: Callable[..., Any], parameters: list[inspect.Parameter]) -> list[Any]:
+    if all(p.annotation is p.empty for p in parameters):
+        return []
+    try:
+        hints = typing.get_type_hints(function)
+    except Exception:  # noqa: BLE001 - evaluating annotations runs arbitrary code; without it nothing is converted
+        return []
+    return [hints.get(p.name) for p in parameters]
+
+
+def _converter(kind: Any) -> Converter | None:
+    """How to make a ``kind`` from decoded JSON; ``None`` for types that are left as they come."""
+    if not isinstance(kind, type):
+        return None
+    if hasattr(kind, "model_validate"):  # pydantic, which is not a dependency
+        return typing.cast(Converter, kind.model_validate)
+    if issubclass(kind, msgspec.Struct) or dataclasses.is_dataclass(kind):
+        return lambda value: msgspec.convert(value, kind)
+    return None
+
+
+class HandlerTable:
+    """Handlers by event. Several of one event are called in the order they were registered."""
+
+    __slots__ = ("any", "events")
+
+    def __init__(self) -> None:
+        self.events: dict[str, list[Handler]] = {}
+        self.any: list[Handler] = []
+        """Called for events that have no handler of their own."""
+
+    def add(self, event: str, function: Callable[..., Any], concurrent: bool = False) -> None:
+        """Register a function for an event."""
+        if not isinstance(event, str) or not event:
+            raise ConfigurationError(f"{event!r} is no event name")
+        # New lists, not longer ones: an event may be walking over the old one.
+        if event == ANY:
+            self.any = [*self.any, Handler(function, 2, concurrent)]
+        else:
+            self.events[event] = [*self.events.get(event, ()), Handler(function, 1, concurrent)]
+
+    def remove(self, event: str, function: Callable[..., Any] | None = None) -> None:
+        """Forget a function of an event, or all of them. What is not registered is ignored."""
+        left = [h for h in self.get(event) if function is not None and h.function != function]
+        if event == ANY:
+            self.any = left
+        elif left:
+            self.events[event] = left
+        else:
+            self.events.pop(event, None)
+
+    def get(self, event: str) -> list[Handler]:
+        """Handlers of one event. Not to be changed."""
+        return self.any if event == ANY else self.events.get(event, NO_HANDLERS)
+
+    def decorator(self, event: str, concurrent: bool = False) -> Callable[[F], F]:
+        """A decorator that registers what it decorates."""
+
+        def register(function: F) -> F:
+            self.add(event, function, concurrent)
+            return function
+
+        return register

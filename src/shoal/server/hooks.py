@@ -1,0 +1,104 @@
+"""What one socket has of its own beside its namespace's handlers: listeners, middleware, and ears for everything.
+
+Most sockets have none of it, and then no such object. Listeners here get the event's arguments without the socket, as
+Node's ``socket.on`` does: it was there when they were made.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from .handlers import Handler
+
+__all__ = ["Hooks"]
+
+Function = Callable[..., Any]
+
+
+class Hooks:
+    """Listeners and middleware of one socket."""
+
+    __slots__ = ("_any", "_any_outgoing", "_listeners", "_middleware", "_once")
+
+    def __init__(self) -> None:
+        self._listeners: dict[str, list[Handler]] = {}
+        self._once: set[Handler] = set()
+        self._middleware: list[Function] = []
+        self._any: list[Function] = []
+        self._any_outgoing: list[Function] = []
+
+    def on(self, event: str, function: Function | None, *, concurrent: bool = False) -> Any:
+        """Register a listener, or return a decorator that does."""
+        if function is None:
+            return lambda decorated: self.on(event, decorated, concurrent=concurrent)
+        handler = Handler(function, leading=0, concurrent=concurrent)
+        self._listeners[event] = [*self._listeners.get(event, ()), handler]
+        return function
+
+    def once(self, event: str, function: Function | None) -> Any:
+        """Register a listener for one event."""
+        if function is None:
+            return lambda decorated: self.once(event, decorated)
+        self.on(event, function)
+        self._once.add(self._listeners[event][-1])
+        return function
+
+    def off(self, event: str, function: Function | None) -> None:
+        """Forget a listener, or all of an event."""
+        for handler in self._listeners.get(event, ()):
+            if function is None or handler.function == function:
+                self._forget(event, handler)
+
+    def _forget(self, event: str, handler: Handler) -> None:
+        self._once.discard(handler)
+        left = [other for other in self._listeners[event] if other is not handler]
+        if left:
+            self._listeners[event] = left
+        else:
+            del self._listeners[event]
+
+    def use(self, function: Function) -> Function:
+        self._middleware.append(function)
+        return function
+
+    def on_any(self, function: Function) -> Function:
+        self._any.append(function)
+        return function
+
+    def off_any(self, function: Function | None) -> None:
+        self._any = [other for other in self._any if function is not None and other != function]
+
+    def on_any_outgoing(self, function: Function) -> Function:
+        self._any_outgoing.append(function)
+        return function
+
+    def off_any_outgoing(self, function: Function | None) -> None:
+        self._any_outgoing = [other for other in self._any_outgoing if function is not None and other != function]
+
+    def tell_outgoing(self, event: str, args: Any) -> None:
+        """Tell the ears for outgoing events, which are plain functions."""
+        for function in self._any_outgoing:
+            function(event, *args)
+
+    async def before(self, event: str, args: Any) -> None:
+        """Tell the ears for everything, then ask the middleware, which raises to stop the event."""
+        for function in (*self._any, *self._middleware):
+            result = function(event, *args)
+            if inspect.isawaitable(result):
+                await result
+
+    async def handle(self, event: str, args: Any, acknowledge: Callable[[Any], None]) -> bool:
+        """Call the listeners of an event. Returns whether there was one."""
+        listeners = self._listeners.get(event)
+        if listeners is None:
+            return False
+        for handler in listeners:
+            if handler in self._once:
+                self._forget(event, handler)
+            result = handler.function(*handler.convert(args))
+            if inspect.isawaitable(result):
+                result = await result
+            acknowledge(result)
+        return True

@@ -1,0 +1,243 @@
+"""The handlers, middleware and sockets of one namespace; and the table of namespaces, dynamic ones included.
+
+Children of a dynamic namespace share the handlers of their parent, and have rooms of their own.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from ..errors import ConfigurationError, PayloadError
+from ..fanout.rooms import Rooms
+from ..protocol.socketio import EVENT, RESERVED_EVENTS, PacketType, encode
+from .broadcast import Broadcast, Broadcasting
+from .handlers import Handler, HandlerTable
+from .socket import Socket
+
+if TYPE_CHECKING:
+    from ..cluster.link import Link
+    from .server import Server
+
+__all__ = ["Namespace", "Namespaces"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+Matcher = str | re.Pattern[str] | Callable[..., Any]
+
+# Events of the library itself; a client cannot send them. Node's older name of the first still works.
+ALIASES: Final = {"connection": "connect"}
+ROOM_EVENTS: Final = frozenset({"create_room", "delete_room", "join_room", "leave_room"})
+
+
+class Namespace(Broadcasting):
+    """One namespace: a channel of its own over the same connections.
+
+    Made by ``io.of("/name")``. It has the same ``on``, ``use``, ``emit`` and ``to`` as the server, whose namespace is
+    ``/``.
+
+    Args:
+        server: The server.
+        name: With its slash.
+        parent: The dynamic namespace that this one came from.
+    """
+
+    def __init__(self, server: Server, name: str, parent: Namespace | None = None) -> None:
+        self.name = name
+        self.server = server
+        self.parent = parent
+        self.handlers: HandlerTable = parent.handlers if parent is not None else HandlerTable()
+        self.middleware: list[Handler] = parent.middleware if parent is not None else []
+        self.rooms: Rooms[Socket] = Rooms(server.ticker.before_change)
+        # What a socket needs at each event stands here, one step away.
+        self.ticker = server.ticker
+        self.runners = server.runners
+        self.settings = server.settings
+        self.stats = server.stats
+
+    def __repr__(self) -> str:
+        return f"<namespace {self.name}, {len(self.rooms.by_id)} sockets>"
+
+    # ---- for applications
+
+    def on(self, event: str, *, concurrent: bool = False) -> Callable[[F], F]:
+        """A decorator that registers a handler for an event of every socket.
+
+        Events of the library: ``connect`` (socket), ``disconnecting`` and ``disconnect`` (socket, reason), ``*``
+        (socket, event, \\*args) for events without a handler; ``create_room``, ``delete_room`` (room), ``join_room``,
+        ``leave_room`` (room, socket id), which are plain functions.
+
+        Args:
+            event: The event's name.
+            concurrent: The handler, a coroutine function, does not hold up its client's next event.
+        """
+        return self.handlers.decorator(ALIASES.get(event, event), concurrent)
+
+    def off(self, event: str, function: Callable[..., Any] | None = None) -> None:
+        """Forget a handler, or all of an event."""
+        self.handlers.remove(ALIASES.get(event, event), function)
+
+    def use(self, function: F) -> F:
+        """Register middleware: called with each new socket, in order; raises to refuse it."""
+        self.middleware.append(Handler(function))
+        return function
+
+    @property
+    def sockets(self) -> dict[str, Socket]:
+        """Sockets of this node, by id. A copy."""
+        return dict(self.rooms.by_id)
+
+    def _everyone(self) -> Broadcast:
+        return Broadcast(self)
+
+    # ---- for sockets and broadcasts
+
+    @property
+    def link(self) -> Link | None:
+        """The link to other nodes, if there are any."""
+        return self.server.link
+
+    @property
+    def has_goodbye(self) -> bool:
+        """Whether anybody wants to know that a socket leaves."""
+        return "disconnect" in self.handlers.events or "disconnecting" in self.handlers.events
+
+    def connect_handlers(self) -> list[Handler]:
+        return self.handlers.get("connect")
+
+    def encode_event(self, event: str, args: tuple[Any, ...], ack_id: int | None = None) -> tuple[bytes, list[bytes]]:
+        """An event as bytes.
+
+        Raises:
+            PayloadError: The name is reserved, or an argument has no JSON form.
+        """
+        if event in RESERVED_EVENTS:
+            raise PayloadError(f"{event!r} is a reserved event name")
+        return encode(EVENT, self.name, [event, *args], ack_id)
+
+    def encode(self, kind: PacketType, data: Any, ack_id: int | None = None) -> tuple[bytes, list[bytes]]:
+        """A packet of this namespace as bytes."""
+        return encode(kind, self.name, data, ack_id)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine in a task that the server owns."""
+        self.server.engine.spawn(work)
+
+    def enter(self, socket: Socket) -> None:
+        """A socket passed the middleware."""
+        self.rooms.enter(socket)
+
+    def join(self, socket: Socket, room: str) -> bool:
+        """Put a socket into a room. Returns whether messages of other nodes are sure to reach it there.
+
+        Raises:
+            ConfigurationError: Too many rooms, or the name is another socket's id.
+        """
+        if room not in socket.joined:
+            if len(socket.joined) >= self.settings.max_rooms:
+                raise ConfigurationError(f"socket {socket.id} is in {len(socket.joined)} rooms: max_rooms is reached")
+            if self.rooms.by_id.get(room, socket) is not socket:
+                raise ConfigurationError("a room must not be named like the id of another socket")
+        first = self.rooms.join(socket, room)
+        if first:
+            self._tell("create_room", room)
+            if self.link is not None:
+                self.link.open_room(self.name, room)
+        self._tell("join_room", room, socket.id)
+        return self.link is None or self.link.is_confirmed(self.name, room)
+
+    async def confirm(self, rooms: list[str]) -> None:
+        """Wait until the broker confirmed these rooms' channels, or the time for it is over."""
+        if self.link is not None:
+            for room in rooms:
+                await self.link.confirm(self.name, room, self.settings.subscribe_timeout)
+
+    def leave(self, socket: Socket, room: str) -> None:
+        """Take a socket out of a room."""
+        if room in socket.joined:
+            emptied = self.rooms.leave(socket, room)
+            self._tell("leave_room", room, socket.id)
+            if emptied:
+                self._emptied(room)
+
+    def exit(self, socket: Socket) -> None:
+        """Take a socket out of everything."""
+        rooms = list(socket.joined) if ROOM_EVENTS & self.handlers.events.keys() else ()
+        emptied = self.rooms.exit(socket)
+        for room in rooms:
+            self._tell("leave_room", room, socket.id)
+        for room in emptied:
+            self._emptied(room)
+        if self.parent is not None and not self.rooms.by_id:
+            self.server.namespaces.emptied(self)
+
+    def _emptied(self, room: str) -> None:
+        self._tell("delete_room", room)
+        if self.link is not None:
+            self.link.close_room(self.name, room)
+
+    def _tell(self, event: str, *args: str) -> None:
+        for handler in self.handlers.events.get(event, ()):
+            try:
+                handler.function(*args)
+            except Exception:
+                self.stats.handler_errors += 1
+                self.server.log.exception("handler of %r failed", event)
+
+
+class Namespaces:
+    """The namespaces of a server, by name; dynamic ones by what they match."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self.by_name: dict[str, Namespace] = {}
+        self._dynamic: list[tuple[Matcher, Namespace]] = []
+
+    def of(self, matcher: Matcher) -> Namespace:
+        """The namespace of a name, made if it does not exist; or a dynamic one.
+
+        Args:
+            matcher: A name; a pattern that the whole name must match; or a function of ``(name, auth)``, plain or
+                async, that says whether a name is its.
+        """
+        if isinstance(matcher, str):
+            name = matcher if matcher.startswith("/") else f"/{matcher}"
+            if "," in name:
+                raise ConfigurationError(f"namespace {name!r}: a comma ends the name on the wire")
+            return self.by_name.get(name) or self._add(Namespace(self._server, name))
+        for known, namespace in self._dynamic:
+            if known == matcher:
+                return namespace
+        parent = Namespace(self._server, "*")
+        self._dynamic.append((matcher, parent))
+        return parent
+
+    async def find(self, name: str, auth: Any) -> Namespace | None:
+        """The namespace that a client wants to enter; a child of a dynamic one is made on the way."""
+        namespace = self.by_name.get(name)
+        if namespace is not None or not self._dynamic:
+            return namespace
+        for matcher, parent in self._dynamic:
+            if isinstance(matcher, re.Pattern):
+                matches = matcher.search(name) is not None
+            else:
+                assert not isinstance(matcher, str)
+                answer = matcher(name, {} if auth is None else auth)
+                matches = bool(await answer if inspect.isawaitable(answer) else answer)
+            if matches:
+                return self.by_name.get(name) or self._add(Namespace(self._server, name, parent))
+        return None
+
+    def _add(self, namespace: Namespace) -> Namespace:
+        self.by_name[namespace.name] = namespace
+        if self._server.link is not None:
+            self._server.link.open_namespace(namespace.name)
+        return namespace
+
+    def emptied(self, namespace: Namespace) -> None:
+        """The last socket of a dynamic namespace's child left."""
+        if self._server.settings.cleanup_empty_namespaces and self.by_name.get(namespace.name) is namespace:
+            del self.by_name[namespace.name]
+            if self._server.link is not None:
+                self._server.link.close_namespace(namespace.name)

@@ -1,0 +1,224 @@
+"""The server: assembly and lifecycle only.
+
+It puts an engine, a ticker, namespaces and a link to other nodes together, starts and stops them, and gives
+applications the surface of the namespace ``/``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket as _socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from ..bus import open_bus
+from ..cluster.link import Link
+from ..cluster.messages import Broadcast as Envelope
+from ..fanout.ticker import Ticker
+from ..observe.health import Health
+from ..protocol.socketio import Limits
+from ..settings import ServerSettings
+from ..transport.asgi import Beside, EngineApp
+from ..transport.clientfiles import ClientFiles
+from ..transport.connection import Connection
+from ..transport.engine import BaseEngine
+from ..transport.ids import new_socket_id
+from .broadcast import Broadcast, Broadcasting
+from .client import Client
+from .namespace import Matcher, Namespace, Namespaces
+from .runners import Runners
+from .socket import Socket
+
+__all__ = ["Server", "ServerStats"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(slots=True)
+class ServerStats:
+    """What a server has counted since it was made."""
+
+    connections: int = 0
+    """Connections opened."""
+    parse_errors: int = 0
+    """Connections closed for bytes that were no Socket.IO."""
+    handler_errors: int = 0
+    """Handlers that raised."""
+    bad_events: int = 0
+    """Events whose arguments their handler does not take."""
+
+
+class Server(Broadcasting):
+    """A Socket.IO server: an ASGI application, one node of a cluster.
+
+    Example::
+
+        io = Server(node="1111", broker="redis://127.0.0.1:6379")
+
+        @io.on("connect")
+        async def connect(socket):
+            await socket.join("chat")
+
+        @io.on("chat")
+        def chat(socket, text):
+            io.to("chat").emit("chat-message", f"{io.node}: {text}")
+
+        io.run(port=1111)
+
+    Args:
+        options: See :class:`shoal.settings.ServerSettings`. Those not given are read from ``SHOAL_*`` variables of the
+            environment.
+
+    Raises:
+        ConfigurationError: An unknown option, or a value that does not fit.
+    """
+
+    log = logging.getLogger("shoal.server")
+
+    def __init__(self, **options: Any) -> None:
+        self.settings = ServerSettings.load(options)
+        self.node = self.settings.node or f"{_socket.gethostname()}-{os.getpid()}"
+        """Name of this node."""
+        self.stats = ServerStats()
+        self.limits = Limits(self.settings.max_attachments, self.settings.max_attachment_bytes, self.settings.max_depth)
+        self.engine: BaseEngine[ServerSettings] = BaseEngine(self.settings, self._attach)
+        """Sessions and transports, without Socket.IO: ``on``, ``clients_count``."""
+        self.ticker = Ticker()
+        self.runners = Runners()
+        self.clients: set[Client] = set()
+        self.link: Link | None = None
+        self.namespaces = Namespaces(self)
+        self._root = self.namespaces.of("/")
+        self._app = EngineApp(self.engine, ClientFiles() if self.settings.serve_client else None)
+        self._health = Health(self.not_ready)
+        self._alone = self.asgi(None)
+        self._started: asyncio.Future[None] | None = None
+        if self.settings.broker != "memory://":
+            bus = open_bus(self.settings.broker)
+            self.link = Link(bus, self.engine.tag, self.settings.channel_prefix, self._deliver, self._link_changed)
+            self.link.open_namespace("/")
+
+    def __repr__(self) -> str:
+        return f"<server {self.node}, {len(self.clients)} clients>"
+
+    # ---- for applications
+
+    def on(self, event: str, *, concurrent: bool = False) -> Callable[[F], F]:
+        """A decorator that registers a handler in ``/``. See :meth:`Namespace.on`."""
+        return self._root.on(event, concurrent=concurrent)
+
+    def off(self, event: str, function: Callable[..., Any] | None = None) -> None:
+        """Forget a handler in ``/``, or all of an event."""
+        self._root.off(event, function)
+
+    def use(self, function: F) -> F:
+        """Register middleware in ``/``. See :meth:`Namespace.use`."""
+        return self._root.use(function)
+
+    def of(self, matcher: Matcher) -> Namespace:
+        """A namespace by name, or a dynamic one. See :meth:`Namespaces.of`."""
+        return self.namespaces.of(matcher)
+
+    def allow_request(self, function: F) -> F:
+        """Register who decides about each handshake, before a session exists.
+
+        ``function(request)``, plain or async, returns ``None`` to allow it, or a text to refuse with.
+        """
+        self.engine.allow_request = function
+        return function
+
+    @property
+    def sockets(self) -> dict[str, Socket]:
+        """Sockets in ``/`` on this node, by id. A copy."""
+        return self._root.sockets
+
+    def _everyone(self) -> Broadcast:
+        return Broadcast(self._root)
+
+    # ---- lifecycle
+
+    async def start(self) -> None:
+        """Connect to the broker. Done by the ASGI lifespan, or by the first request where there is none.
+
+        Returns after the first attempt: a broker that is away makes the node not ready, it does not stop it.
+        """
+        if self._started is None:
+            self._started = asyncio.ensure_future(self._start())
+        await asyncio.shield(self._started)
+
+    async def _start(self) -> None:
+        if self.link is not None:
+            await self.link.start()
+
+    async def close(self) -> None:
+        """Close every connection with the reason ``server shutting down``, and the link to the broker."""
+        self.ticker.seal()
+        await self.engine.close()
+        await self._run_out()
+        await self.runners.close()
+        if self.link is not None and self._started is not None:
+            await self.link.close()
+        self.ticker.forget_loop()
+        self._started = None
+
+    async def _run_out(self) -> None:
+        """Give the disconnect handlers of those that were just closed a moment."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.settings.close_timeout):
+                while len(self.runners):  # noqa: ASYNC110 - at the end of a server's life, for a few turns
+                    await asyncio.sleep(0.01)
+
+    def run(self, host: str = "127.0.0.1", port: int = 8000, **options: Any) -> None:
+        """Serve until SIGINT or SIGTERM, under uvicorn with the fast lane. See :func:`shoal.transport.serving.run`."""
+        from ..transport.serving import run  # noqa: PLC0415 - uvicorn is needed only here
+
+        run(self, host=host, port=port, **options)
+
+    def asgi(self, other: Any = None) -> Beside:
+        """This server in front of another ASGI application: everything outside its path goes there.
+
+        ``/healthz`` and ``/readyz`` are answered here if the other application does not know them.
+        """
+        return Beside(self._app, self._health.behind(other), self.start, self.close, self.engine)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer one ASGI scope."""
+        await self._alone(scope, receive, send)
+
+    def not_ready(self) -> str | None:
+        """Why this node should get no new clients; ``None`` if it should."""
+        if self.link is not None and not self.link.up:
+            return "the link to the broker is down"
+        return None
+
+    # ---- glue
+
+    def _attach(self, connection: Connection) -> None:
+        self.stats.connections += 1
+        self.clients.add(Client(self, connection))
+
+    def new_socket_id(self) -> str:
+        return new_socket_id(self.engine.tag)
+
+    def _deliver(self, envelope: Envelope) -> None:
+        """A broadcast of another node."""
+        namespace = self.namespaces.by_name.get(envelope.namespace)
+        if namespace is not None:
+            self.ticker.broadcast(
+                namespace.rooms,
+                envelope.rooms,
+                envelope.excluded,
+                envelope.text,
+                envelope.attachments,
+                envelope.volatile,
+            )
+
+    def _link_changed(self, up: bool) -> None:
+        if up:
+            self.log.info("%s: the link to the broker is up", self.node)
+        else:
+            self.log.warning("%s: the link to the broker is down; this node is not ready until it is back", self.node)

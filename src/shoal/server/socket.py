@@ -1,0 +1,539 @@
+"""One client in one namespace: what handlers get as ``socket``.
+
+Its events are handled one at a time, in the order they came; acknowledgements bypass the line. Plain handlers are
+called on the spot, coroutines by the server's runners. Until its connect handler has accepted it, a socket's way out
+is an outbox of its own, which follows the CONNECT reply. How packets look and how bytes travel is not known here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Generator
+from typing import TYPE_CHECKING, Any, Final
+
+from ..errors import AckTimeout, ConnectionRefused, NotConnected
+from ..fanout.outbox import Outbox
+from ..protocol.socketio import ACK, CONNECT, DISCONNECT
+from .broadcast import Broadcast, room_names
+from .handlers import NO_ACK, NO_HANDLERS, BadArguments, Handler
+from .handshake import Handshake
+from .hooks import Hooks
+
+if TYPE_CHECKING:
+    from ..transport.connection import Connection
+    from .client import Client
+    from .namespace import Namespace
+
+__all__ = ["Socket"]
+
+log = logging.getLogger("shoal.server")
+
+INTERNAL_ERROR: Final = "internal error"
+
+
+class _Done:
+    """An awaitable that is done. Nothing is lost if nobody awaits it."""
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return
+        yield
+
+
+DONE: Final = _Done()
+
+
+class _Later:
+    """An awaitable that runs ``wait`` only if it is awaited."""
+
+    __slots__ = ("_wait",)
+
+    def __init__(self, wait: Callable[[], Awaitable[None]]) -> None:
+        self._wait = wait
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return self._wait().__await__()
+
+
+class Socket:
+    """A client in a namespace.
+
+    Attributes:
+        id: Public id, 20 characters; a room of its own.
+        connected: Whether it was accepted and has not left.
+        handshake: How the client came in: headers, query, auth, address.
+        recovered: Whether its state was restored after a lost connection.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_acks",
+        "_busy",
+        "_client",
+        "_data",
+        "_gone",
+        "_hooks",
+        "_left",
+        "_next_ack",
+        "_waiting",
+        "connected",
+        "handshake",
+        "id",
+        "joined",
+        "namespace",
+        "outbox",
+        "recovered",
+    )
+
+    def __init__(self, client: Client, namespace: Namespace, sid: str, auth: dict[str, Any] | None) -> None:
+        self._client = client
+        self.namespace = namespace
+        self.id = sid
+        self.handshake = Handshake(client.connection, auth)
+        self.connected = False
+        self.recovered = False
+        self.joined: set[str] = set()
+        self.outbox = Outbox(client.connection.outbox.rules, client.connection.overflow)
+        self._data: Any = None
+        self._acks: dict[int, asyncio.Future[Any]] | None = None
+        self._next_ack = 0
+        self._busy = True
+        """Whether a coroutine of this socket is under way: events wait for it. At first, its acceptance."""
+        self._waiting: deque[tuple[Any, int | None]] | None = None
+        self._gone: str | None = None
+        """Why it left."""
+        self._left: frozenset[str] = frozenset()
+        """The rooms that it was in when it left, for its ``disconnecting`` handler."""
+        self._hooks: Hooks | None = None
+
+    def __repr__(self) -> str:
+        return f"<socket {self.id} in {self.namespace.name}>"
+
+    # ---- what it is
+
+    @property
+    def conn(self) -> Connection:
+        """The connection below: ``transport``, ``buffered``."""
+        return self._client.connection
+
+    @property
+    def rooms(self) -> set[str]:
+        """The rooms it is in, its own id among them. A copy."""
+        return {self.id, *self.joined} if self._gone is None else set(self._left)
+
+    @property
+    def data(self) -> Any:
+        """A place for the application's own: a dict, unless something else is put here."""
+        if self._data is None:
+            self._data = {}
+        return self._data
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        self._data = value
+
+    # ---- out
+
+    def emit(self, event: str, *args: Any) -> None:
+        """Emit an event to this client. Never waits; after it has left, nothing happens.
+
+        Raises:
+            PayloadError: The event's name is reserved, or an argument has no JSON form.
+        """
+        if self._hooks is not None:
+            self._hooks.tell_outgoing(event, args)
+        text, attachments = self.namespace.encode_event(event, args)
+        if self._gone is None:
+            self.namespace.ticker.send(self, text, attachments)
+
+    def send(self, *args: Any) -> None:
+        """Emit the event ``message``."""
+        self.emit("message", *args)
+
+    @property
+    def volatile(self) -> Broadcast:
+        """Emit to this client, unless it cannot take the event right now."""
+        return Broadcast(self.namespace, (self.id,), volatile=True)
+
+    async def call(self, event: str, *args: Any, timeout: float = 5.0) -> Any:
+        """Emit an event and wait for the client's acknowledgement.
+
+        Args:
+            event: The event's name.
+            args: Its arguments.
+            timeout: Seconds to wait.
+
+        Returns:
+            What the client acknowledged with: ``None``, one value, or a tuple of several.
+
+        Raises:
+            AckTimeout: The client did not answer in time.
+            NotConnected: It has left, or has not been accepted yet.
+            PayloadError: As for :meth:`emit`.
+        """
+        future, ack_id = self.expect_ack()
+        try:
+            if self._hooks is not None:
+                self._hooks.tell_outgoing(event, args)
+            text, attachments = self.namespace.encode_event(event, args, ack_id)
+            self.namespace.ticker.send(self, text, attachments)
+            async with asyncio.timeout(timeout) as deadline:
+                return await future
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            raise AckTimeout(event, timeout) from None
+        finally:
+            self.forget_ack(ack_id)
+
+    def expect_ack(self) -> tuple[asyncio.Future[Any], int]:
+        """A future for the next acknowledgement, and the id that asks for it. Give the id to :meth:`forget_ack`.
+
+        Raises:
+            NotConnected: The client has left, or has not been accepted yet.
+        """
+        if not self.connected:
+            raise NotConnected(f"socket {self.id} is not connected")
+        if self._acks is None:
+            self._acks = {}
+        ack_id = self._next_ack
+        self._next_ack += 1
+        future = self._acks[ack_id] = asyncio.get_running_loop().create_future()
+        return future, ack_id
+
+    def forget_ack(self, ack_id: int) -> None:
+        """Stop waiting for an acknowledgement."""
+        if self._acks is not None and (future := self._acks.pop(ack_id, None)) is not None:
+            future.cancel()
+
+    @property
+    def broadcast(self) -> Broadcast:
+        """Every socket of the namespace but this one."""
+        return Broadcast(self.namespace, excluded=(self.id,))
+
+    def to(self, *rooms: str) -> Broadcast:
+        """Sockets in these rooms, but this one."""
+        return self.broadcast.to(*rooms)
+
+    in_ = to
+
+    def except_(self, *rooms: str) -> Broadcast:
+        """Every socket but this one and those in these rooms."""
+        return self.broadcast.except_(*rooms)
+
+    @property
+    def local(self) -> Broadcast:
+        """Every other socket of this node."""
+        return self.broadcast.local
+
+    # ---- rooms
+
+    def join(self, *rooms: str) -> Awaitable[None]:
+        """Join rooms. It is done when this returns; await the result to know that other nodes' messages come too.
+
+        Raises:
+            ConfigurationError: Too many rooms, or one has the name of another socket's id.
+        """
+        if self._gone is not None:
+            return DONE
+        unconfirmed = [room for room in room_names(rooms) if not self.namespace.join(self, room)]
+        if not unconfirmed:
+            return DONE
+        return _Later(lambda: self.namespace.confirm(unconfirmed))
+
+    def leave(self, *rooms: str) -> Awaitable[None]:
+        """Leave rooms. It is done when this returns."""
+        for room in room_names(rooms):
+            self.namespace.leave(self, room)
+        return DONE
+
+    def disconnect(self, close: bool = False) -> Awaitable[None]:
+        """Send the client away. It is done when this returns, but for the disconnect handler.
+
+        Args:
+            close: Close the connection below too, with the client's sockets in other namespaces.
+        """
+        if close:
+            self._client.disconnect()
+        elif self._gone is None:
+            self._send_packet(DISCONNECT, None)
+            self.closed("server namespace disconnect")
+        return DONE
+
+    # ---- this socket's own handlers
+
+    def on(self, event: str, function: Callable[..., Any] | None = None, *, concurrent: bool = False) -> Any:
+        """Register a handler for this socket alone; its arguments are the event's, without the socket.
+
+        Called with an event only, it is a decorator.
+        """
+        return self._own_hooks().on(event, function, concurrent=concurrent)
+
+    def once(self, event: str, function: Callable[..., Any] | None = None) -> Any:
+        """As :meth:`on`, for the next event only."""
+        return self._own_hooks().once(event, function)
+
+    def off(self, event: str, function: Callable[..., Any] | None = None) -> None:
+        """Forget a handler that :meth:`on` or :meth:`once` registered, or all of an event."""
+        if self._hooks is not None:
+            self._hooks.off(event, function)
+
+    def use(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Middleware for each incoming event: called with ``(event, *args)``; raises to stop the event."""
+        return self._own_hooks().use(function)
+
+    def on_any(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Call ``function(event, *args)`` for each incoming event, before its handlers."""
+        return self._own_hooks().on_any(function)
+
+    def off_any(self, function: Callable[..., Any] | None = None) -> None:
+        """Forget what :meth:`on_any` registered."""
+        if self._hooks is not None:
+            self._hooks.off_any(function)
+
+    def on_any_outgoing(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Call ``function(event, *args)`` for each event that is emitted to this socket directly."""
+        return self._own_hooks().on_any_outgoing(function)
+
+    def off_any_outgoing(self, function: Callable[..., Any] | None = None) -> None:
+        """Forget what :meth:`on_any_outgoing` registered."""
+        if self._hooks is not None:
+            self._hooks.off_any_outgoing(function)
+
+    def _own_hooks(self) -> Hooks:
+        if self._hooks is None:
+            self._hooks = Hooks()
+        return self._hooks
+
+    # ---- in: called by the client that this socket belongs to
+
+    def receive(self, data: list[Any], ack_id: int | None) -> None:
+        """Take one event, ``[name, *args]``."""
+        if self._busy:
+            self._wait(data, ack_id)
+            return
+        if self._hooks is None:
+            handlers = self.namespace.handlers.events.get(data[0])
+            if handlers is not None and len(handlers) == 1 and not handlers[0].is_async:
+                self._call_plain(handlers[0], data, ack_id)
+                return
+        self._busy = True
+        self.namespace.runners.submit(self._work(data, ack_id))
+
+    def receive_ack(self, ack_id: int | None, args: list[Any]) -> None:
+        """Take the answer to a :meth:`call`. One that nobody waits for is ignored."""
+        future = self._acks.pop(ack_id, None) if self._acks is not None and ack_id is not None else None
+        if future is not None and not future.done():
+            future.set_result(args[0] if len(args) == 1 else tuple(args) if args else None)
+
+    def _wait(self, data: Any, ack_id: int | None) -> None:
+        if self._waiting is None:
+            self._waiting = deque()
+        self._waiting.append((data, ack_id))
+        if len(self._waiting) >= self.namespace.settings.max_waiting_events:
+            self._client.connection.pause_reading()
+
+    def _call_plain(self, handler: Handler, data: list[Any], ack_id: int | None) -> None:
+        """The short cut for a single plain handler: no coroutine, no turn of the loop."""
+        try:
+            result = handler.function(self, *handler.convert(data[1:]))
+            if inspect.iscoroutine(result):  # a plain function that returns one: a partial, a lambda
+                self._busy = True
+                self.namespace.runners.submit(self._finish(result, data[0], ack_id))
+            elif ack_id is not None and result is not NO_ACK:
+                self._acknowledge(ack_id, result)
+        except Exception as error:  # noqa: BLE001 - application code may raise anything
+            self._failed(data[0], ack_id, error)
+
+    async def _finish(self, result: Awaitable[Any], event: str, ack_id: int | None) -> None:
+        try:
+            value = await result
+            if ack_id is not None and value is not NO_ACK:
+                self._acknowledge(ack_id, value)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._failed(event, ack_id, error)
+        await self._next()
+
+    async def _work(self, data: Any, ack_id: int | None) -> None:
+        """Handle an event, then those that came meanwhile."""
+        await self._handle(data, ack_id)
+        await self._next()
+
+    async def _next(self) -> None:
+        waiting = self._waiting
+        while waiting:
+            data, ack_id = waiting.popleft()
+            if len(waiting) == self.namespace.settings.max_waiting_events // 2:
+                self._client.connection.resume_reading()
+            await self._handle(data, ack_id)
+        self._waiting = None
+        self._busy = False
+
+    async def _handle(self, data: Any, ack_id: int | None) -> None:
+        if data is None:
+            await self._say_goodbye()
+            return
+        event, args = data[0], data[1:]
+        try:
+            handled = False
+            if self._hooks is not None:
+                await self._hooks.before(event, args)
+                handled = await self._hooks.handle(event, args, self._acknowledger(ack_id))
+            handlers = self.namespace.handlers.events.get(event)
+            unnamed = handlers is None
+            if handlers is None:
+                handlers = NO_HANDLERS if handled else self.namespace.handlers.any
+            for handler in handlers:
+                arguments = handler.convert(args)
+                work = self._call(handler, [event, *arguments] if unnamed else arguments, ack_id)
+                if handler.concurrent and handler.is_async:
+                    self.namespace.spawn(self._guard(work, event, ack_id))
+                else:
+                    await work
+        except Exception as error:  # noqa: BLE001 - application code may raise anything
+            self._failed(event, ack_id, error)
+
+    async def _call(self, handler: Handler, args: Any, ack_id: int | None) -> None:
+        result = handler.function(self, *args)
+        if inspect.isawaitable(result):
+            result = await result
+        if ack_id is not None and result is not NO_ACK:
+            self._acknowledge(ack_id, result)
+
+    async def _guard(self, work: Awaitable[None], event: str, ack_id: int | None) -> None:
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001 - as above
+            self._failed(event, ack_id, error)
+
+    def _acknowledger(self, ack_id: int | None) -> Callable[[Any], None]:
+        def acknowledge(result: Any) -> None:
+            if ack_id is not None and result is not NO_ACK:
+                self._acknowledge(ack_id, result)
+
+        return acknowledge
+
+    def _acknowledge(self, ack_id: int, result: Any) -> None:
+        """Answer an event that asked for it: ``None`` with no argument, a tuple with several, else with one."""
+        args = [] if result is None else list(result) if type(result) is tuple else [result]
+        self._send_packet(ACK, args, ack_id)
+
+    def _failed(self, event: Any, ack_id: int | None, error: Exception) -> None:
+        if isinstance(error, BadArguments):
+            self.namespace.stats.bad_events += 1
+            log.warning("socket %s: event %r refused: %s", self.id, event, error)
+            if ack_id is not None:
+                self._acknowledge(ack_id, {"error": str(error)})
+        else:
+            self.namespace.stats.handler_errors += 1
+            log.error("socket %s: handler of %r failed", self.id, event, exc_info=error)
+
+    def _send_packet(self, kind: Any, data: Any, ack_id: int | None = None) -> None:
+        if self._gone is None:
+            text, attachments = self.namespace.encode(kind, data, ack_id)
+            self.namespace.ticker.send(self, text, attachments)
+
+    # ---- coming and going
+
+    async def accept(self) -> None:
+        """Ask middleware and connect handlers; then answer CONNECT, or refuse."""
+        namespace = self.namespace
+        accepted = False
+        try:
+            for middleware in namespace.middleware:
+                result = middleware.function(self)
+                if inspect.isawaitable(result):
+                    await result
+                if self._gone is not None:
+                    break
+            if self._gone is None:
+                namespace.enter(self)
+                accepted = True
+                for handler in namespace.connect_handlers():
+                    result = handler.function(self)
+                    if inspect.isawaitable(result):
+                        await result
+        except ConnectionRefused as refused:
+            self._refuse(refused.message, refused.data)
+            return
+        except Exception:
+            log.exception("socket %s: connecting to %s failed; it is refused", self.id, namespace.name)
+            namespace.stats.handler_errors += 1
+            self._refuse(INTERNAL_ERROR, None)
+            return
+        if self._gone is None:
+            self._welcome()
+        elif accepted:
+            await self._say_goodbye()
+        await self._next()
+
+    def _welcome(self) -> None:
+        """Send the CONNECT reply, and behind it what was emitted to this socket meanwhile."""
+        ticker = self.namespace.ticker
+        ticker.seal()
+        self.outbox.flush()
+        held = self.outbox.take()
+        self.outbox.close()
+        self.outbox = self._client.connection.outbox
+        self._send_packet(CONNECT, {"sid": self.id})
+        if held:
+            ticker.carry_over(self.outbox, held)
+        self.connected = True
+        self._client.welcomed()
+
+    def _refuse(self, message: str, data: Any) -> None:
+        if self._gone is None:
+            self._gone = "refused"
+            self.namespace.exit(self)
+            self.outbox.close()
+            self._client.refuse(self, message, data)
+        if self._waiting:
+            self._waiting = None
+            self._client.connection.resume_reading()
+
+    def closed(self, reason: str) -> None:
+        """The client has left, for whatever reason: out of all rooms, and on to the disconnect handler."""
+        if self._gone is not None:
+            return
+        was_connected = self.connected
+        self._left = frozenset(self.rooms)
+        self._gone = reason
+        self.connected = False
+        self.namespace.exit(self)
+        self._client.forget(self)
+        acks, self._acks = self._acks, None
+        for future in (acks or {}).values():
+            if not future.done():
+                future.set_exception(NotConnected(f"socket {self.id} left: {reason}"))
+                future.exception()  # whoever waited may have given up: nothing to warn about
+        if not was_connected:
+            self.outbox.close()  # its acceptance is under way, and will notice
+        elif self._busy:
+            if self._waiting is None:
+                self._waiting = deque()
+            self._waiting.append((None, None))
+        elif self._hooks is not None or self.namespace.has_goodbye:
+            self._busy = True
+            self.namespace.runners.submit(self._work(None, None))
+
+    async def _say_goodbye(self) -> None:
+        for event in ("disconnecting", "disconnect"):
+            if event == "disconnect":
+                self._left = frozenset()
+            try:
+                if self._hooks is not None:
+                    await self._hooks.handle(event, [self._gone], _ignore)
+                for handler in self.namespace.handlers.events.get(event, NO_HANDLERS):
+                    args = (self, self._gone) if handler.maximum else (self,)
+                    result = handler.function(*args)
+                    if inspect.isawaitable(result):
+                        await result
+            except Exception:
+                self.namespace.stats.handler_errors += 1
+                log.exception("socket %s: handler of %r failed", self.id, event)
+
+
+def _ignore(result: Any) -> None:
+    """Nobody asked for an acknowledgement."""
