@@ -12,6 +12,7 @@ from .errors import (
     ProtocolError,
     ShoalError,
 )
+from .server.acks import Answers, SocketList
 from .server.broadcast import Broadcast
 from .server.handlers import NO_ACK
 from .server.namespace import Namespace
@@ -22,6 +23,7 @@ from .transport.engine import Engine
 __all__ = [
     "NO_ACK",
     "AckTimeout",
+    "Answers",
     "Broadcast",
     "BrokerError",
     "ConfigurationError",
@@ -34,6 +36,7 @@ __all__ = [
     "Server",
     "ShoalError",
     "Socket",
+    "SocketList",
 ]
 
 __version__ = "0.1.0"

@@ -46,8 +46,8 @@ class EngineSettings:
     max_payload: int = 1_000_000
     """Bytes of one message or one polling request. Enforced while it arrives."""
     max_packets_per_poll: int = 50_000
-    """Packets in one polling request. The browser client posts all that it has at once, so 10,000 are honest; a 1 MB body
-    of empty packets must still not cost half a million calls."""
+    """Packets in one polling request. The browser client posts all that it has at once, so 10,000 are honest; a 1 MB
+    body of empty packets must still not cost half a million calls."""
     max_outbox: int = 4_000_000
     """Bytes that may wait for one connection that does not read. Four of the largest messages."""
     outbox_policy: Literal["disconnect", "drop-volatile"] = "disconnect"

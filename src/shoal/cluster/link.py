@@ -14,9 +14,26 @@ from typing import Final
 
 from ..bus.base import Bus
 from ..errors import BrokerError
-from .messages import Broadcast, Message, channel_of, decode, encode, node_channel
+from .messages import (
+    Broadcast,
+    Bye,
+    Hello,
+    Message,
+    Reply,
+    Request,
+    channel_of,
+    cluster_channel,
+    decode,
+    encode,
+    node_channel,
+    reply_channel,
+)
+from .peers import Peers
+from .requests import Requests
 
 __all__ = ["Link"]
+
+Said = Broadcast | Hello | Bye | Request | Reply
 
 log = logging.getLogger("shoal.cluster")
 
@@ -30,6 +47,7 @@ class Link:
     Args:
         bus: Carries the channels.
         tag: This node's tag, which its sockets' ids begin with.
+        node: This node's name.
         prefix: First part of every channel.
         deliver: Takes broadcasts of other nodes.
         on_state: Told when the link comes up and goes down.
@@ -39,6 +57,7 @@ class Link:
         self,
         bus: Bus,
         tag: str,
+        node: str,
         prefix: str,
         deliver: Callable[[Broadcast], None],
         on_state: Callable[[bool], None],
@@ -51,10 +70,12 @@ class Link:
         self._rooms: Counter[str] = Counter()
         """Channels that are subscribed for rooms, with how many rooms each."""
         self._unconfirmed: set[str] = set()
-        self._outgoing: list[tuple[str, list[Broadcast]]] = []
+        self._outgoing: list[tuple[str, list[Said]]] = []
         self._size = 0
         self._scheduled = False
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.peers = Peers(Hello(node), self._say_to_all)
+        self.requests = Requests(self.peers, self._say_to_all, self._reply)
         self.broken = 0
         """Messages that were no message of a node."""
         self.heard = 0
@@ -70,13 +91,24 @@ class Link:
     async def start(self) -> None:
         """Connect; returns after the first attempt, whatever came of it."""
         self._loop = asyncio.get_running_loop()
-        await self.bus.start(self._hear, self._on_state)
+        self.bus.subscribe(cluster_channel(self.prefix))
+        self.bus.subscribe(reply_channel(self.prefix, self.tag))
+        await self.bus.start(self._hear, self._changed)
+        self.peers.start()
 
     async def close(self) -> None:
         """Send what waits, as far as the broker takes it, and let go of it."""
+        await self.peers.close()
+        await self.requests.close()
+        self._say_to_all(Bye())
         self._flush()
         await self.bus.close()
         self._loop = None
+
+    def _changed(self, up: bool) -> None:
+        if up:
+            self.peers.announce()
+        self._on_state(up)
 
     # ---- listening
 
@@ -127,20 +159,43 @@ class Link:
             return
         self.heard += len(message.envelopes)
         for envelope in message.envelopes:
-            self._deliver(envelope)
+            if type(envelope) is Broadcast:
+                self._deliver(envelope)
+            else:
+                self._take(message.sender, envelope)
+
+    def _take(self, sender: str, envelope: Said) -> None:
+        match envelope:
+            case Hello():
+                self.peers.heard(sender, envelope.node)
+            case Bye():
+                self.peers.left(sender)
+                self.requests.left(sender)
+            case Request():
+                self.requests.asked(sender, envelope)
+            case Reply():
+                self.requests.answered(sender, envelope)
 
     # ---- speaking
 
     def publish(self, broadcast: Broadcast) -> None:
         """Say something to the other nodes. It leaves at the end of this turn of the loop; it never waits."""
-        channel = channel_of(self.prefix, broadcast.namespace, broadcast.rooms)
+        self._size += len(broadcast.text) + sum(map(len, broadcast.attachments))
+        self._say(channel_of(self.prefix, broadcast.namespace, broadcast.rooms), broadcast)
+
+    def _say_to_all(self, envelope: Said) -> None:
+        self._say(cluster_channel(self.prefix), envelope)
+
+    def _reply(self, tag: str, reply: Reply) -> None:
+        self._say(reply_channel(self.prefix, tag), reply)
+
+    def _say(self, channel: str, envelope: Said) -> None:
         outgoing = self._outgoing
         # Only neighbours are joined: a node that hears two channels must get both in the order of the calls.
         if outgoing and outgoing[-1][0] == channel:
-            outgoing[-1][1].append(broadcast)
+            outgoing[-1][1].append(envelope)
         else:
-            outgoing.append((channel, [broadcast]))
-        self._size += len(broadcast.text) + sum(map(len, broadcast.attachments))
+            outgoing.append((channel, [envelope]))
         if self._size > FLUSH_SIZE:
             self._flush()
         elif not self._scheduled:
@@ -151,6 +206,6 @@ class Link:
         self._scheduled = False
         self._size = 0
         outgoing, self._outgoing = self._outgoing, []
-        for channel, broadcasts in outgoing:
-            self.said += len(broadcasts)
-            self.bus.publish(channel, encode(Message(self.tag, broadcasts)))
+        for channel, envelopes in outgoing:
+            self.said += len(envelopes)
+            self.bus.publish(channel, encode(Message(self.tag, envelopes)))

@@ -7,13 +7,28 @@ in one turn of its loop.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
 from ..errors import BrokerError
 
-__all__ = ["Broadcast", "Envelope", "Message", "channel_of", "decode", "encode", "node_channel"]
+__all__ = [
+    "Broadcast",
+    "Bye",
+    "Envelope",
+    "Hello",
+    "Message",
+    "Reply",
+    "Request",
+    "channel_of",
+    "cluster_channel",
+    "decode",
+    "encode",
+    "node_channel",
+    "reply_channel",
+]
 
 ID_LENGTH: Final = 20
 TAG_LENGTH: Final = 6
@@ -35,12 +50,40 @@ class Broadcast(Envelope, tag=1, frozen=True, gc=False):
     volatile: bool = False
 
 
+class Hello(Envelope, tag=2, frozen=True, gc=False):
+    """A node is there. Said at the start, every few seconds, and to each newcomer."""
+
+    node: str
+    """Its name."""
+
+
+class Bye(Envelope, tag=3, frozen=True, gc=False):
+    """A node leaves in order."""
+
+
+class Request(Envelope, tag=4, frozen=True, gc=False):
+    """A question to every node, or an order that each confirms."""
+
+    id: str
+    kind: str
+    body: msgspec.Raw
+    timeout: float
+    """Seconds that the asker waits."""
+
+
+class Reply(Envelope, tag=5, frozen=True, gc=False):
+    """One node's answer."""
+
+    id: str
+    body: msgspec.Raw
+
+
 class Message(msgspec.Struct, array_like=True, gc=False):
     """What a node published to one channel in one turn."""
 
     sender: str
     """Tag of the node; empty for a program that is no node."""
-    envelopes: list[Broadcast]
+    envelopes: Sequence[Broadcast | Hello | Bye | Request | Reply]
 
 
 _encoder: Final = msgspec.msgpack.Encoder()
@@ -81,3 +124,13 @@ def channel_of(prefix: str, namespace: str, rooms: tuple[str, ...]) -> str:
 def node_channel(prefix: str, namespace: str, tag: str) -> str:
     """The channel of the ids of one node's sockets."""
     return f"{prefix}#{namespace}#{tag}#"
+
+
+def cluster_channel(prefix: str) -> str:
+    """The channel that every node hears: presence and requests."""
+    return f"{prefix}#"
+
+
+def reply_channel(prefix: str, tag: str) -> str:
+    """The channel of answers to one node."""
+    return f"{prefix}#@{tag}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..cluster.messages import Broadcast as Envelope
+from .acks import Answers, Crowd, SocketList
 
 if TYPE_CHECKING:
     from .namespace import Namespace
@@ -19,7 +20,7 @@ __all__ = ["Broadcast", "Broadcasting", "room_names"]
 class Broadcast:
     """A selection of sockets of one namespace, on all nodes, to emit to."""
 
-    __slots__ = ("_excluded", "_local", "_namespace", "_rooms", "_volatile")
+    __slots__ = ("_excluded", "_local", "_namespace", "_rooms", "_timeout", "_volatile")
 
     def __init__(
         self,
@@ -28,12 +29,14 @@ class Broadcast:
         excluded: tuple[str, ...] = (),
         local: bool = False,
         volatile: bool = False,
+        timeout: float | None = None,
     ) -> None:
         self._namespace = namespace
         self._rooms = rooms
         self._excluded = excluded
         self._local = local
         self._volatile = volatile
+        self._timeout = timeout
 
     def __repr__(self) -> str:
         return f"<broadcast in {self._namespace.name} to {self._rooms or 'all'} except {self._excluded}>"
@@ -41,24 +44,28 @@ class Broadcast:
     def to(self, *rooms: str) -> Broadcast:
         """Sockets in any of these rooms, besides those named before. Each socket gets an event once."""
         names = self._rooms + room_names(rooms)
-        return Broadcast(self._namespace, names, self._excluded, self._local, self._volatile)
+        return Broadcast(self._namespace, names, self._excluded, self._local, self._volatile, self._timeout)
 
     in_ = to
 
     def except_(self, *rooms: str) -> Broadcast:
         """Not the sockets in any of these rooms. A socket's id is a room too."""
         names = self._excluded + room_names(rooms)
-        return Broadcast(self._namespace, self._rooms, names, self._local, self._volatile)
+        return Broadcast(self._namespace, self._rooms, names, self._local, self._volatile, self._timeout)
 
     @property
     def local(self) -> Broadcast:
         """Only sockets of this node."""
-        return Broadcast(self._namespace, self._rooms, self._excluded, True, self._volatile)
+        return Broadcast(self._namespace, self._rooms, self._excluded, True, self._volatile, self._timeout)
 
     @property
     def volatile(self) -> Broadcast:
         """A client that cannot take the event right now does not get it."""
-        return Broadcast(self._namespace, self._rooms, self._excluded, self._local, True)
+        return Broadcast(self._namespace, self._rooms, self._excluded, self._local, True, self._timeout)
+
+    def timeout(self, seconds: float) -> Broadcast:
+        """How long :meth:`call` and the other questions wait."""
+        return Broadcast(self._namespace, self._rooms, self._excluded, self._local, self._volatile, seconds)
 
     def compress(self, compress: bool = True) -> Broadcast:
         """Accepted for likeness with Node; compression is an option of the server, per connection."""
@@ -77,6 +84,52 @@ class Broadcast:
         link = namespace.link
         if link is not None and not self._local and not (len(rooms) == 1 and rooms[0] in namespace.rooms.by_id):
             link.publish(Envelope(namespace.name, rooms, excluded, text, attachments, self._volatile))
+
+    # ---- questions to the selected sockets: see acks.py
+
+    async def call(self, event: str, *args: Any, timeout: float | None = None) -> Answers:
+        """Emit an event and wait for every client's acknowledgement.
+
+        Args:
+            event: The event's name.
+            args: Its arguments.
+            timeout: Seconds to wait; without it, what :meth:`timeout` said, or 5.
+
+        Returns:
+            ``responses``, and ``missing``: ids of sockets and names of nodes that did not answer in time.
+
+        Raises:
+            PayloadError: As for :meth:`emit`.
+        """
+        return await self._crowd().call(event, args, self._patience(timeout))
+
+    async def fetch_sockets(self, timeout: float | None = None) -> SocketList:
+        """The selected sockets, of the whole cluster. ``missing`` names the nodes that kept silent."""
+        return await self._crowd().fetch(self._patience(timeout))
+
+    async def join(self, *rooms: str) -> list[str]:
+        """Let the selected sockets join rooms. Returns the names of nodes that did not confirm."""
+        return await self._crowd().order("join", room_names(rooms), self._patience(None))
+
+    async def leave(self, *rooms: str) -> list[str]:
+        """Let the selected sockets leave rooms. Returns the names of nodes that did not confirm."""
+        return await self._crowd().order("leave", room_names(rooms), self._patience(None))
+
+    async def disconnect(self, close: bool = False) -> list[str]:
+        """Send the selected clients away. Returns the names of nodes that did not confirm.
+
+        Args:
+            close: Close the connections below too.
+        """
+        return await self._crowd().order("disconnect", close, self._patience(None))
+
+    def _crowd(self) -> Crowd:
+        return Crowd(self._namespace, self._rooms, self._excluded, self._local)
+
+    def _patience(self, timeout: float | None) -> float:
+        if timeout is not None:
+            return timeout
+        return self._timeout if self._timeout is not None else self._namespace.settings.request_timeout
 
 
 class Broadcasting:
@@ -111,9 +164,33 @@ class Broadcasting:
         """A client that cannot take the event right now does not get it."""
         return self._everyone().volatile
 
+    def timeout(self, seconds: float) -> Broadcast:
+        """How long the questions wait. See :meth:`Broadcast.timeout`."""
+        return self._everyone().timeout(seconds)
+
     def compress(self, compress: bool = True) -> Broadcast:
         """See :meth:`Broadcast.compress`."""
         return self._everyone().compress(compress)
+
+    async def call(self, event: str, *args: Any, timeout: float | None = None) -> Answers:
+        """Emit to every client and wait for the answers. See :meth:`Broadcast.call`."""
+        return await self._everyone().call(event, *args, timeout=timeout)
+
+    async def fetch_sockets(self, timeout: float | None = None) -> SocketList:
+        """Every socket of the cluster. See :meth:`Broadcast.fetch_sockets`."""
+        return await self._everyone().fetch_sockets(timeout)
+
+    async def join(self, *rooms: str) -> list[str]:
+        """Let every socket join rooms. See :meth:`Broadcast.join`."""
+        return await self._everyone().join(*rooms)
+
+    async def leave(self, *rooms: str) -> list[str]:
+        """Let every socket leave rooms. See :meth:`Broadcast.leave`."""
+        return await self._everyone().leave(*rooms)
+
+    async def disconnect(self, close: bool = False) -> list[str]:
+        """Send every client away. See :meth:`Broadcast.disconnect`."""
+        return await self._everyone().disconnect(close)
 
 
 def room_names(rooms: tuple[Any, ...]) -> tuple[str, ...]:

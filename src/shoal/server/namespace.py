@@ -128,7 +128,7 @@ class Namespace(Broadcasting):
         """A socket passed the middleware."""
         self.rooms.enter(socket)
 
-    def join(self, socket: Socket, room: str) -> bool:
+    def put(self, socket: Socket, room: str) -> bool:
         """Put a socket into a room. Returns whether messages of other nodes are sure to reach it there.
 
         Raises:
@@ -153,7 +153,7 @@ class Namespace(Broadcasting):
             for room in rooms:
                 await self.link.confirm(self.name, room, self.settings.subscribe_timeout)
 
-    def leave(self, socket: Socket, room: str) -> None:
+    def take(self, socket: Socket, room: str) -> None:
         """Take a socket out of a room."""
         if room in socket.joined:
             emptied = self.rooms.leave(socket, room)

@@ -27,6 +27,7 @@ from ..transport.clientfiles import ClientFiles
 from ..transport.connection import Connection
 from ..transport.engine import BaseEngine
 from ..transport.ids import new_socket_id
+from .acks import register as register_answers
 from .broadcast import Broadcast, Broadcasting
 from .client import Client
 from .namespace import Matcher, Namespace, Namespaces
@@ -99,7 +100,9 @@ class Server(Broadcasting):
         self._started: asyncio.Future[None] | None = None
         if self.settings.broker != "memory://":
             bus = open_bus(self.settings.broker)
-            self.link = Link(bus, self.engine.tag, self.settings.channel_prefix, self._deliver, self._link_changed)
+            prefix = self.settings.channel_prefix
+            self.link = Link(bus, self.engine.tag, self.node, prefix, self._deliver, self._link_changed)
+            register_answers(self)
             self.link.open_namespace("/")
 
     def __repr__(self) -> str:

@@ -238,7 +238,7 @@ class Socket:
         """
         if self._gone is not None:
             return DONE
-        unconfirmed = [room for room in room_names(rooms) if not self.namespace.join(self, room)]
+        unconfirmed = [room for room in room_names(rooms) if not self.namespace.put(self, room)]
         if not unconfirmed:
             return DONE
         return _Later(lambda: self.namespace.confirm(unconfirmed))
@@ -246,7 +246,7 @@ class Socket:
     def leave(self, *rooms: str) -> Awaitable[None]:
         """Leave rooms. It is done when this returns."""
         for room in room_names(rooms):
-            self.namespace.leave(self, room)
+            self.namespace.take(self, room)
         return DONE
 
     def disconnect(self, close: bool = False) -> Awaitable[None]:

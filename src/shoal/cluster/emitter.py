@@ -1,0 +1,63 @@
+"""Emit from outside: a program that is no node says something to the clients of a cluster.
+
+It connects, publishes one message, waits until the broker has it, and leaves. It hears nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ..bus import open_bus
+from ..errors import BrokerError
+from ..protocol.socketio import EVENT, encode
+from .messages import Broadcast, Message, channel_of
+from .messages import encode as encode_message
+
+__all__ = ["emit_once"]
+
+
+async def emit_once(
+    broker: str,
+    event: str,
+    *args: Any,
+    namespace: str = "/",
+    rooms: Iterable[str] = (),
+    prefix: str = "shoal",
+    timeout: float = 5.0,
+) -> None:
+    """Emit one event to the clients of every node.
+
+    Args:
+        broker: URL of the broker that the nodes share.
+        event: The event's name.
+        args: Its arguments.
+        namespace: With its slash.
+        rooms: Only to clients in any of these; none: to everyone.
+        prefix: The nodes' option ``channel_prefix``.
+        timeout: Seconds that reaching the broker may take.
+
+    Raises:
+        ConfigurationError: The URL names no broker that is known.
+        BrokerError: It could not be reached in time.
+        PayloadError: An argument has no JSON form.
+    """
+    names = tuple(rooms)
+    text, attachments = encode(EVENT, namespace, [event, *args])
+    message = Message("", [Broadcast(namespace, names, (), text, attachments)])
+    bus = open_bus(broker)
+    await bus.start(_deaf, _ignore)
+    try:
+        if not await bus.settled(timeout):
+            raise BrokerError(f"cannot reach the broker at {broker} within {timeout:g} s")
+        bus.publish(channel_of(prefix, namespace, names), encode_message(message))
+    finally:
+        await bus.close()  # sends what waits
+
+
+def _deaf(channel: str, payload: bytes) -> None:
+    """Nothing is subscribed."""
+
+
+def _ignore(up: bool) -> None:
+    """``settled`` tells the same."""

@@ -1,0 +1,74 @@
+"""Which other nodes there are. Each says hello every few seconds; one that is silent for three times that is gone.
+
+A node that hears a newcomer says hello at once, so that the newcomer knows everybody after one round trip.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Final
+
+from .messages import Hello
+
+__all__ = ["Peers"]
+
+HELLO_INTERVAL: Final = 2.0
+# Two hellos may be late or lost before a node counts as gone.
+SILENCE: Final = 3 * HELLO_INTERVAL
+
+
+class Peers:
+    """The other nodes of the cluster.
+
+    Args:
+        hello: What this node says.
+        say: Says it to all.
+    """
+
+    def __init__(self, hello: Hello, say: Callable[[Hello], None]) -> None:
+        self._hello = hello
+        self._say = say
+        self._seen: dict[str, tuple[str, float]] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def names(self) -> dict[str, str]:
+        """Names of the nodes that are there, by tag."""
+        oldest = asyncio.get_running_loop().time() - SILENCE
+        self._seen = {tag: entry for tag, entry in self._seen.items() if entry[1] >= oldest}
+        return {tag: name for tag, (name, _) in self._seen.items()}
+
+    def heard(self, tag: str, name: str) -> None:
+        """A node said hello."""
+        if not tag:
+            return  # a program that is no node
+        newcomer = tag not in self._seen
+        self._seen[tag] = name, asyncio.get_running_loop().time()
+        if newcomer:
+            self.announce()
+
+    def left(self, tag: str) -> None:
+        """A node said goodbye."""
+        self._seen.pop(tag, None)
+
+    def announce(self) -> None:
+        """Say hello now."""
+        self._say(self._hello)
+
+    def start(self) -> None:
+        """Say hello from now on."""
+        self._task = asyncio.get_running_loop().create_task(self._keep_saying())
+
+    async def close(self) -> None:
+        """Say nothing more."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+
+    async def _keep_saying(self) -> None:
+        while True:
+            self.announce()
+            await asyncio.sleep(HELLO_INTERVAL)

@@ -1,0 +1,133 @@
+"""Questions to every node, and what came back in time: partial answers with the names of the silent, never all or none.
+
+What is asked, and who answers it, is registered from outside; here are only ids, deadlines and counting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+
+from .messages import Reply, Request
+from .peers import Peers
+
+__all__ = ["Answer", "Replies", "Requests"]
+
+log = logging.getLogger("shoal.cluster")
+
+Answer = Callable[[Any, float], Awaitable[Any]]
+"""Answers one kind of request: takes its body and the seconds that there are, returns the reply's body."""
+
+# Requests of other nodes that this one may work on at a time; beyond it they find no answer here and name this node.
+MAX_AT_WORK: Final = 1_000
+
+
+@dataclass(slots=True)
+class Replies:
+    """What the other nodes answered."""
+
+    bodies: list[tuple[str, Any]] = field(default_factory=list)
+    """Name of the node, and its answer."""
+    missing: list[str] = field(default_factory=list)
+    """Names of the nodes that did not answer."""
+
+
+class _Pending:
+    """A request that waits for answers."""
+
+    def __init__(self, waiting: dict[str, str]) -> None:
+        self.waiting = waiting
+        self.replies = Replies()
+        self.done = asyncio.get_running_loop().create_future()
+
+    def settle(self, tag: str) -> str | None:
+        name = self.waiting.pop(tag, None)
+        if not self.waiting and not self.done.done():
+            self.done.set_result(None)
+        return name
+
+
+class Requests:
+    """Requests of this node, and its answers to those of others.
+
+    Args:
+        peers: Who is there to answer.
+        say: Says something to all nodes.
+        reply: Says something to one.
+    """
+
+    def __init__(self, peers: Peers, say: Callable[[Request], None], reply: Callable[[str, Reply], None]) -> None:
+        self._peers = peers
+        self._say = say
+        self._reply = reply
+        self._pending: dict[str, _Pending] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.answers: dict[str, Answer] = {}
+        """By kind."""
+
+    async def ask(self, kind: str, body: Any, timeout: float) -> Replies:
+        """Ask every other node.
+
+        Args:
+            kind: What is asked.
+            body: Anything that msgpack can hold.
+            timeout: Seconds to wait.
+
+        Returns:
+            The answers that came, and the names of the nodes that kept silent.
+        """
+        waiting = self._peers.names()
+        if not waiting:
+            return Replies()
+        pending = _Pending(waiting)
+        identifier = secrets.token_urlsafe(9)
+        self._pending[identifier] = pending
+        try:
+            self._say(Request(identifier, kind, msgspec.Raw(msgspec.msgpack.encode(body)), timeout))
+            await asyncio.wait({pending.done}, timeout=timeout)
+        finally:
+            del self._pending[identifier]
+        pending.replies.missing = sorted(pending.waiting.values())
+        return pending.replies
+
+    def answered(self, tag: str, reply: Reply) -> None:
+        """A node answered. Late answers are ignored."""
+        pending = self._pending.get(reply.id)
+        if pending is not None and tag in pending.waiting:
+            name = pending.waiting[tag]
+            pending.replies.bodies.append((name, msgspec.msgpack.decode(reply.body)))
+            pending.settle(tag)
+
+    def left(self, tag: str) -> None:
+        """A node that leaves will not answer, and its clients are gone with it."""
+        for pending in list(self._pending.values()):
+            pending.settle(tag)
+
+    def asked(self, tag: str, request: Request) -> None:
+        """Another node asks."""
+        answer = self.answers.get(request.kind)
+        if answer is None or len(self._tasks) >= MAX_AT_WORK:
+            return
+        task = asyncio.get_running_loop().create_task(self._work(answer, tag, request))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _work(self, answer: Answer, tag: str, request: Request) -> None:
+        try:
+            body = await answer(msgspec.msgpack.decode(request.body), request.timeout)
+            self._reply(tag, Reply(request.id, msgspec.Raw(msgspec.msgpack.encode(body))))
+        except Exception:
+            log.exception("request %r of another node failed", request.kind)
+
+    async def close(self) -> None:
+        """Give up what is at work."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
