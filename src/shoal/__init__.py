@@ -15,7 +15,7 @@ from .errors import (
 from .server.acks import Answers, SocketList
 from .server.broadcast import Broadcast
 from .server.handlers import NO_ACK
-from .server.namespace import Namespace
+from .server.namespace import Namespace, event
 from .server.server import Server
 from .server.socket import Socket
 from .transport.engine import Engine
@@ -37,6 +37,7 @@ __all__ = [
     "ShoalError",
     "Socket",
     "SocketList",
+    "event",
 ]
 
 __version__ = "0.1.0"

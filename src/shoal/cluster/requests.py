@@ -96,6 +96,10 @@ class Requests:
         pending.replies.missing = sorted(pending.waiting.values())
         return pending.replies
 
+    def tell(self, kind: str, body: Any) -> None:
+        """Tell every other node something that nobody answers."""
+        self._say(Request("", kind, msgspec.Raw(msgspec.msgpack.encode(body)), 0.0))
+
     def answered(self, tag: str, reply: Reply) -> None:
         """A node answered. Late answers are ignored."""
         pending = self._pending.get(reply.id)
@@ -121,7 +125,8 @@ class Requests:
     async def _work(self, answer: Answer, tag: str, request: Request) -> None:
         try:
             body = await answer(msgspec.msgpack.decode(request.body), request.timeout)
-            self._reply(tag, Reply(request.id, msgspec.Raw(msgspec.msgpack.encode(body))))
+            if request.id:
+                self._reply(tag, Reply(request.id, msgspec.Raw(msgspec.msgpack.encode(body))))
         except Exception:
             log.exception("request %r of another node failed", request.kind)
 

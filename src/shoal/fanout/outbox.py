@@ -68,10 +68,13 @@ class Outbox:
         """Collect one message. The ticker calls it, and ``flush`` at the end of the turn."""
         pending = self.pending
         if self.framed:
-            pending.append(text_frame(text))
-            pending.extend([binary_frame(data) for data in attachments])
+            if text:
+                pending.append(text_frame(text))
+            if attachments:
+                pending.extend([binary_frame(data) for data in attachments])
         else:
-            pending.append(text.decode())
+            if text:
+                pending.append(text.decode())
             pending.extend(attachments)
 
     def add_packets(self, packets: list[Packet]) -> None:

@@ -54,7 +54,7 @@ class Batch:
 
     def add(self, text: bytes, attachments: list[bytes]) -> int:
         """Append one message; returns its size on the wire."""
-        frame = text_frame(text)
+        frame = text_frame(text) if text else b""
         if attachments:
             frame += b"".join([binary_frame(data) for data in attachments])
         self.messages.append((text, attachments))
@@ -82,7 +82,8 @@ class Batch:
 def _as_packets(messages: list[tuple[bytes, list[bytes]]]) -> list[Packet]:
     packets: list[Packet] = []
     for text, attachments in messages:
-        packets.append(text.decode())
+        if text:
+            packets.append(text.decode())
         packets.extend(attachments)
     return packets
 
@@ -110,7 +111,10 @@ class Ticker:
         attachments: list[bytes],
         volatile: bool = False,
     ) -> None:
-        """Emit one encoded message to the members of ``rooms`` (none: everyone) that are in none of ``excluded``."""
+        """Emit one encoded message to the members of ``rooms`` (none: everyone) that are in none of ``excluded``.
+
+        A message is a text, which may be empty and is then not sent, and the attachments that follow it.
+        """
         batch = self._batch
         if batch is None or not batch.fits(table, rooms, excluded, volatile):
             if batch is not None:

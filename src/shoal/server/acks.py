@@ -7,6 +7,7 @@ same and joins the answers. What is missing is named, never raised.
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -111,8 +112,19 @@ def register(server: Server) -> None:
 
         return work
 
+    async def server_side(body: Any, timeout: float) -> Any:
+        name, event, args = body
+        namespace = server.namespaces.by_name.get(name)
+        for handler in namespace.server_side.get(event) if namespace is not None else ():
+            result = handler.function(*handler.convert(args))
+            result = await result if inspect.isawaitable(result) else result
+            if result is not None:
+                return result
+        return None
+
     for kind, local in LOCAL.items():
         server.link.requests.answers[kind] = answer(local)
+    server.link.requests.answers["server_side"] = server_side
 
 
 def _members(namespace: Namespace, selection: Selection) -> list[Any]:

@@ -10,6 +10,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SocketProtocolError
+from ..protocol import msgpack
 from ..protocol.socketio import (
     ACK,
     CONNECT,
@@ -19,7 +20,6 @@ from ..protocol.socketio import (
     RESERVED_EVENTS,
     Decoder,
     Packet,
-    encode,
     loads,
 )
 from ..transport.connection import Connection
@@ -48,8 +48,12 @@ class Client:
         """The socket in ``/``, where nearly all events go."""
         self._decoder: Decoder | None = None
         self.slot = -1
-        connection.on_text = self.receive_text
-        connection.on_binary = self.receive_binary
+        if server.settings.parser == "msgpack":
+            connection.on_text = self._refuse_text
+            connection.on_binary = self._receive_msgpack
+        else:
+            connection.on_text = self.receive_text
+            connection.on_binary = self.receive_binary
         connection.on_close = self.closed
         wheel = connection.engine.wheel
         wheel.place(self, wheel.now() + server.settings.connect_timeout)
@@ -112,6 +116,17 @@ class Client:
                 self._decoder = None
                 self._take(packet)
 
+    def _receive_msgpack(self, payload: bytes) -> None:
+        try:
+            packet = msgpack.decode(payload, self._server.settings.max_depth)
+        except SocketProtocolError as error:
+            self._broken(error)
+        else:
+            self._take(packet)
+
+    def _refuse_text(self, payload: bytes) -> None:
+        self._broken(SocketProtocolError("text, where the parser is msgpack"))
+
     def _take(self, packet: Packet) -> None:
         if packet.type is CONNECT:
             self._connect(packet)
@@ -169,9 +184,12 @@ class Client:
 
     def _send_refusal(self, name: str, message: str, data: Any) -> None:
         payload = {"message": message} if data is None else {"message": message, "data": data}
-        text, _ = encode(CONNECT_ERROR, name, payload)
+        text, attachments = self._server.encode(CONNECT_ERROR, name, payload)
         self._server.ticker.seal()
-        self.connection.outbox.packet(text.decode())
+        if text:
+            self.connection.outbox.packet(text.decode())
+        for attachment in attachments:
+            self.connection.outbox.packet(attachment)
 
     def on_due(self, now: float) -> None:
         """The connection entered no namespace in time."""

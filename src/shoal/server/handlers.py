@@ -131,15 +131,15 @@ class HandlerTable:
         self.any: list[Handler] = []
         """Called for events that have no handler of their own."""
 
-    def add(self, event: str, function: Callable[..., Any], concurrent: bool = False) -> None:
-        """Register a function for an event."""
+    def add(self, event: str, function: Callable[..., Any], concurrent: bool = False, leading: int = 1) -> None:
+        """Register a function for an event; ``leading`` arguments come before the event's own."""
         if not isinstance(event, str) or not event:
             raise ConfigurationError(f"{event!r} is no event name")
         # New lists, not longer ones: an event may be walking over the old one.
         if event == ANY:
-            self.any = [*self.any, Handler(function, 2, concurrent)]
+            self.any = [*self.any, Handler(function, leading + 1, concurrent)]
         else:
-            self.events[event] = [*self.events.get(event, ()), Handler(function, 1, concurrent)]
+            self.events[event] = [*self.events.get(event, ()), Handler(function, leading, concurrent)]
 
     def remove(self, event: str, function: Callable[..., Any] | None = None) -> None:
         """Forget a function of an event, or all of them. What is not registered is ignored."""

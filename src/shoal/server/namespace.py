@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..errors import ConfigurationError, PayloadError
 from ..fanout.rooms import Rooms
-from ..protocol.socketio import EVENT, RESERVED_EVENTS, PacketType, encode
+from ..protocol.socketio import EVENT, RESERVED_EVENTS, PacketType
+from .acks import Answers
 from .broadcast import Broadcast, Broadcasting
 from .handlers import Handler, HandlerTable
 from .socket import Socket
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from ..cluster.link import Link
     from .server import Server
 
-__all__ = ["Namespace", "Namespaces"]
+__all__ = ["Namespace", "Namespaces", "event"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 Matcher = str | re.Pattern[str] | Callable[..., Any]
@@ -31,11 +32,39 @@ ALIASES: Final = {"connection": "connect"}
 ROOM_EVENTS: Final = frozenset({"create_room", "delete_room", "join_room", "leave_room"})
 
 
+EVENT_MARK: Final = "__shoal_event__"
+
+
+def event(name: str, *, concurrent: bool = False) -> Callable[[F], F]:
+    """Mark a method of a :class:`Namespace` subclass as the handler of an event whose name is no identifier.
+
+    Args:
+        name: The event's name.
+        concurrent: As for :meth:`Namespace.on`.
+    """
+
+    def mark(function: F) -> F:
+        setattr(function, EVENT_MARK, (ALIASES.get(name, name), concurrent))
+        return function
+
+    return mark
+
+
 class Namespace(Broadcasting):
     """One namespace: a channel of its own over the same connections.
 
     Made by ``io.of("/name")``. It has the same ``on``, ``use``, ``emit`` and ``to`` as the server, whose namespace is
-    ``/``.
+    ``/``. A subclass may hold its handlers as methods::
+
+        class Chat(Namespace):
+            async def on_connect(self, socket):
+                await socket.join("chat")
+
+            @event("chat-message")
+            def said(self, socket, text):
+                self.to("chat").emit("chat-message", text)
+
+        io.of("/chat", Chat)
 
     Args:
         server: The server.
@@ -49,15 +78,31 @@ class Namespace(Broadcasting):
         self.parent = parent
         self.handlers: HandlerTable = parent.handlers if parent is not None else HandlerTable()
         self.middleware: list[Handler] = parent.middleware if parent is not None else []
+        self.server_side: HandlerTable = parent.server_side if parent is not None else HandlerTable()
         self.rooms: Rooms[Socket] = Rooms(server.ticker.before_change)
         # What a socket needs at each event stands here, one step away.
         self.ticker = server.ticker
         self.runners = server.runners
         self.settings = server.settings
         self.stats = server.stats
+        self._encode = server.encode
+        if parent is None:
+            self._register_methods()
 
     def __repr__(self) -> str:
         return f"<namespace {self.name}, {len(self.rooms.by_id)} sockets>"
+
+    def _register_methods(self) -> None:
+        """Register the methods of a subclass: ``on_NAME`` for the event NAME, and those marked with :func:`event`."""
+        for name, function in inspect.getmembers(type(self), inspect.isfunction):
+            if hasattr(Namespace, name):
+                continue
+            mark = getattr(function, EVENT_MARK, None)
+            if mark is not None:
+                self.handlers.add(mark[0], getattr(self, name), mark[1])
+            elif name.startswith("on_"):
+                event_name = name.removeprefix("on_")
+                self.handlers.add(ALIASES.get(event_name, event_name), getattr(self, name))
 
     # ---- for applications
 
@@ -77,6 +122,40 @@ class Namespace(Broadcasting):
     def off(self, event: str, function: Callable[..., Any] | None = None) -> None:
         """Forget a handler, or all of an event."""
         self.handlers.remove(ALIASES.get(event, event), function)
+
+    def on_server(self, event: str) -> Callable[[F], F]:
+        """A decorator that registers a handler of what other servers say: ``function(*args)``, plain or async.
+
+        What it returns is the answer to :meth:`server_side_call`.
+        """
+
+        def register(function: F) -> F:
+            self.server_side.add(event, function, leading=0)
+            return function
+
+        return register
+
+    def server_side_emit(self, event: str, *args: Any) -> None:
+        """Say something to the other servers of the cluster. Never waits."""
+        if self.link is not None:
+            self.link.requests.tell("server_side", [self.name, event, list(args)])
+
+    async def server_side_call(self, event: str, *args: Any, timeout: float | None = None) -> Answers:
+        """Ask the other servers of the cluster.
+
+        Args:
+            event: The event's name.
+            args: Anything that msgpack can hold.
+            timeout: Seconds to wait; without it the option ``request_timeout``.
+
+        Returns:
+            ``responses``, and ``missing``: the names of nodes that did not answer in time.
+        """
+        if self.link is None:
+            return Answers()
+        patience = self.settings.request_timeout if timeout is None else timeout
+        replies = await self.link.requests.ask("server_side", [self.name, event, list(args)], patience)
+        return Answers([body for _, body in replies.bodies], replies.missing)
 
     def use(self, function: F) -> F:
         """Register middleware: called with each new socket, in order; raises to refuse it."""
@@ -114,11 +193,11 @@ class Namespace(Broadcasting):
         """
         if event in RESERVED_EVENTS:
             raise PayloadError(f"{event!r} is a reserved event name")
-        return encode(EVENT, self.name, [event, *args], ack_id)
+        return self._encode(EVENT, self.name, [event, *args], ack_id)
 
     def encode(self, kind: PacketType, data: Any, ack_id: int | None = None) -> tuple[bytes, list[bytes]]:
         """A packet of this namespace as bytes."""
-        return encode(kind, self.name, data, ack_id)
+        return self._encode(kind, self.name, data, ack_id)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine in a task that the server owns."""
@@ -194,22 +273,30 @@ class Namespaces:
         self.by_name: dict[str, Namespace] = {}
         self._dynamic: list[tuple[Matcher, Namespace]] = []
 
-    def of(self, matcher: Matcher) -> Namespace:
+    def of(self, matcher: Matcher, kind: type[Namespace] = Namespace) -> Namespace:
         """The namespace of a name, made if it does not exist; or a dynamic one.
 
         Args:
             matcher: A name; a pattern that the whole name must match; or a function of ``(name, auth)``, plain or
                 async, that says whether a name is its.
+            kind: A subclass of :class:`Namespace` with handlers as methods. It must come first: a namespace that
+                exists keeps its kind.
+
+        Raises:
+            ConfigurationError: The name cannot be one, or exists as another kind.
         """
         if isinstance(matcher, str):
             name = matcher if matcher.startswith("/") else f"/{matcher}"
             if "," in name:
                 raise ConfigurationError(f"namespace {name!r}: a comma ends the name on the wire")
-            return self.by_name.get(name) or self._add(Namespace(self._server, name))
+            found = self.by_name.get(name) or self._add(kind(self._server, name))
+            if not isinstance(found, kind):
+                raise ConfigurationError(f"namespace {name!r} exists already, as a {type(found).__name__}")
+            return found
         for known, namespace in self._dynamic:
             if known == matcher:
                 return namespace
-        parent = Namespace(self._server, "*")
+        parent = kind(self._server, "*")
         self._dynamic.append((matcher, parent))
         return parent
 
@@ -226,7 +313,7 @@ class Namespaces:
                 answer = matcher(name, {} if auth is None else auth)
                 matches = bool(await answer if inspect.isawaitable(answer) else answer)
             if matches:
-                return self.by_name.get(name) or self._add(Namespace(self._server, name, parent))
+                return self.by_name.get(name) or self._add(type(parent)(self._server, name, parent))
         return None
 
     def _add(self, namespace: Namespace) -> Namespace:

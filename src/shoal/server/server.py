@@ -15,11 +15,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from ..bus import open_bus
+from ..bus import BusLimits, open_bus
 from ..cluster.link import Link
 from ..cluster.messages import Broadcast as Envelope
 from ..fanout.ticker import Ticker
 from ..observe.health import Health
+from ..protocol import msgpack, socketio
 from ..protocol.socketio import Limits
 from ..settings import ServerSettings
 from ..transport.asgi import Beside, EngineApp
@@ -27,6 +28,7 @@ from ..transport.clientfiles import ClientFiles
 from ..transport.connection import Connection
 from ..transport.engine import BaseEngine
 from ..transport.ids import new_socket_id
+from .acks import Answers
 from .acks import register as register_answers
 from .broadcast import Broadcast, Broadcasting
 from .client import Client
@@ -51,6 +53,8 @@ class ServerStats:
     """Handlers that raised."""
     bad_events: int = 0
     """Events whose arguments their handler does not take."""
+    rate_limited: int = 0
+    """Events refused because their client sent too many."""
 
 
 class Server(Broadcasting):
@@ -85,6 +89,8 @@ class Server(Broadcasting):
         self.node = self.settings.node or f"{_socket.gethostname()}-{os.getpid()}"
         """Name of this node."""
         self.stats = ServerStats()
+        self.encode = msgpack.encode if self.settings.parser == "msgpack" else socketio.encode
+        """Packets to bytes, on the wire that the option ``parser`` names."""
         self.limits = Limits(self.settings.max_attachments, self.settings.max_attachment_bytes, self.settings.max_depth)
         self.engine: BaseEngine[ServerSettings] = BaseEngine(self.settings, self._attach)
         """Sessions and transports, without Socket.IO: ``on``, ``clients_count``."""
@@ -99,7 +105,7 @@ class Server(Broadcasting):
         self._alone = self.asgi(None)
         self._started: asyncio.Future[None] | None = None
         if self.settings.broker != "memory://":
-            bus = open_bus(self.settings.broker)
+            bus = open_bus(self.settings.broker, limits=BusLimits(buffer_bytes=self.settings.broker_buffer))
             prefix = self.settings.channel_prefix
             self.link = Link(bus, self.engine.tag, self.node, prefix, self._deliver, self._link_changed)
             register_answers(self)
@@ -122,9 +128,21 @@ class Server(Broadcasting):
         """Register middleware in ``/``. See :meth:`Namespace.use`."""
         return self._root.use(function)
 
-    def of(self, matcher: Matcher) -> Namespace:
+    def of(self, matcher: Matcher, kind: type[Namespace] = Namespace) -> Namespace:
         """A namespace by name, or a dynamic one. See :meth:`Namespaces.of`."""
-        return self.namespaces.of(matcher)
+        return self.namespaces.of(matcher, kind)
+
+    def on_server(self, event: str) -> Callable[[F], F]:
+        """A decorator that registers a handler of what other servers say. See :meth:`Namespace.on_server`."""
+        return self._root.on_server(event)
+
+    def server_side_emit(self, event: str, *args: Any) -> None:
+        """Say something to the other servers. See :meth:`Namespace.server_side_emit`."""
+        self._root.server_side_emit(event, *args)
+
+    async def server_side_call(self, event: str, *args: Any, timeout: float | None = None) -> Answers:
+        """Ask the other servers. See :meth:`Namespace.server_side_call`."""
+        return await self._root.server_side_call(event, *args, timeout=timeout)
 
     def allow_request(self, function: F) -> F:
         """Register who decides about each handshake, before a session exists.

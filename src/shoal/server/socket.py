@@ -1,8 +1,8 @@
 """One client in one namespace: what handlers get as ``socket``.
 
-Its events are handled one at a time, in the order they came; acknowledgements bypass the line. Plain handlers are
-called on the spot, coroutines by the server's runners. Until its connect handler has accepted it, a socket's way out
-is an outbox of its own, which follows the CONNECT reply. How packets look and how bytes travel is not known here.
+It speaks for its client: emits, rooms, calls, and the client's coming and going. Until its connect handler has accepted
+it, a socket's way out is an outbox of its own, which follows the CONNECT reply. How its events are handled is
+:mod:`.inbox`'s business; how packets look and how bytes travel is not known here.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import AckTimeout, ConnectionRefused, NotConnected
 from ..fanout.outbox import Outbox
-from ..protocol.socketio import ACK, CONNECT, DISCONNECT
+from ..protocol.socketio import CONNECT, DISCONNECT
 from .broadcast import Broadcast, room_names
-from .handlers import NO_ACK, NO_HANDLERS, BadArguments, Handler
+from .handlers import NO_HANDLERS
 from .handshake import Handshake
 from .hooks import Hooks
+from .inbox import Inbox
 
 if TYPE_CHECKING:
     from ..transport.connection import Connection
@@ -57,7 +58,7 @@ class _Later:
         return self._wait().__await__()
 
 
-class Socket:
+class Socket(Inbox):
     """A client in a namespace.
 
     Attributes:
@@ -67,46 +68,18 @@ class Socket:
         recovered: Whether its state was restored after a lost connection.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_acks",
-        "_busy",
-        "_client",
-        "_data",
-        "_gone",
-        "_hooks",
-        "_left",
-        "_next_ack",
-        "_waiting",
-        "connected",
-        "handshake",
-        "id",
-        "joined",
-        "namespace",
-        "outbox",
-        "recovered",
-    )
+    __slots__ = ("__weakref__", "_data", "_left", "_next_ack", "handshake", "recovered")
 
     def __init__(self, client: Client, namespace: Namespace, sid: str, auth: dict[str, Any] | None) -> None:
-        self._client = client
-        self.namespace = namespace
-        self.id = sid
+        super().__init__(client, namespace, sid)
         self.handshake = Handshake(client.connection, auth)
-        self.connected = False
         self.recovered = False
         self.joined: set[str] = set()
         self.outbox = Outbox(client.connection.outbox.rules, client.connection.overflow)
         self._data: Any = None
-        self._acks: dict[int, asyncio.Future[Any]] | None = None
         self._next_ack = 0
-        self._busy = True
-        """Whether a coroutine of this socket is under way: events wait for it. At first, its acceptance."""
-        self._waiting: deque[tuple[Any, int | None]] | None = None
-        self._gone: str | None = None
-        """Why it left."""
         self._left: frozenset[str] = frozenset()
         """The rooms that it was in when it left, for its ``disconnecting`` handler."""
-        self._hooks: Hooks | None = None
 
     def __repr__(self) -> str:
         return f"<socket {self.id} in {self.namespace.name}>"
@@ -307,134 +280,6 @@ class Socket:
             self._hooks = Hooks()
         return self._hooks
 
-    # ---- in: called by the client that this socket belongs to
-
-    def receive(self, data: list[Any], ack_id: int | None) -> None:
-        """Take one event, ``[name, *args]``."""
-        if self._busy:
-            self._wait(data, ack_id)
-            return
-        if self._hooks is None:
-            handlers = self.namespace.handlers.events.get(data[0])
-            if handlers is not None and len(handlers) == 1 and not handlers[0].is_async:
-                self._call_plain(handlers[0], data, ack_id)
-                return
-        self._busy = True
-        self.namespace.runners.submit(self._work(data, ack_id))
-
-    def receive_ack(self, ack_id: int | None, args: list[Any]) -> None:
-        """Take the answer to a :meth:`call`. One that nobody waits for is ignored."""
-        future = self._acks.pop(ack_id, None) if self._acks is not None and ack_id is not None else None
-        if future is not None and not future.done():
-            future.set_result(args[0] if len(args) == 1 else tuple(args) if args else None)
-
-    def _wait(self, data: Any, ack_id: int | None) -> None:
-        if self._waiting is None:
-            self._waiting = deque()
-        self._waiting.append((data, ack_id))
-        if len(self._waiting) >= self.namespace.settings.max_waiting_events:
-            self._client.connection.pause_reading()
-
-    def _call_plain(self, handler: Handler, data: list[Any], ack_id: int | None) -> None:
-        """The short cut for a single plain handler: no coroutine, no turn of the loop."""
-        try:
-            result = handler.function(self, *handler.convert(data[1:]))
-            if inspect.iscoroutine(result):  # a plain function that returns one: a partial, a lambda
-                self._busy = True
-                self.namespace.runners.submit(self._finish(result, data[0], ack_id))
-            elif ack_id is not None and result is not NO_ACK:
-                self._acknowledge(ack_id, result)
-        except Exception as error:  # noqa: BLE001 - application code may raise anything
-            self._failed(data[0], ack_id, error)
-
-    async def _finish(self, result: Awaitable[Any], event: str, ack_id: int | None) -> None:
-        try:
-            value = await result
-            if ack_id is not None and value is not NO_ACK:
-                self._acknowledge(ack_id, value)
-        except Exception as error:  # noqa: BLE001 - as above
-            self._failed(event, ack_id, error)
-        await self._next()
-
-    async def _work(self, data: Any, ack_id: int | None) -> None:
-        """Handle an event, then those that came meanwhile."""
-        await self._handle(data, ack_id)
-        await self._next()
-
-    async def _next(self) -> None:
-        waiting = self._waiting
-        while waiting:
-            data, ack_id = waiting.popleft()
-            if len(waiting) == self.namespace.settings.max_waiting_events // 2:
-                self._client.connection.resume_reading()
-            await self._handle(data, ack_id)
-        self._waiting = None
-        self._busy = False
-
-    async def _handle(self, data: Any, ack_id: int | None) -> None:
-        if data is None:
-            await self._say_goodbye()
-            return
-        event, args = data[0], data[1:]
-        try:
-            handled = False
-            if self._hooks is not None:
-                await self._hooks.before(event, args)
-                handled = await self._hooks.handle(event, args, self._acknowledger(ack_id))
-            handlers = self.namespace.handlers.events.get(event)
-            unnamed = handlers is None
-            if handlers is None:
-                handlers = NO_HANDLERS if handled else self.namespace.handlers.any
-            for handler in handlers:
-                arguments = handler.convert(args)
-                work = self._call(handler, [event, *arguments] if unnamed else arguments, ack_id)
-                if handler.concurrent and handler.is_async:
-                    self.namespace.spawn(self._guard(work, event, ack_id))
-                else:
-                    await work
-        except Exception as error:  # noqa: BLE001 - application code may raise anything
-            self._failed(event, ack_id, error)
-
-    async def _call(self, handler: Handler, args: Any, ack_id: int | None) -> None:
-        result = handler.function(self, *args)
-        if inspect.isawaitable(result):
-            result = await result
-        if ack_id is not None and result is not NO_ACK:
-            self._acknowledge(ack_id, result)
-
-    async def _guard(self, work: Awaitable[None], event: str, ack_id: int | None) -> None:
-        try:
-            await work
-        except Exception as error:  # noqa: BLE001 - as above
-            self._failed(event, ack_id, error)
-
-    def _acknowledger(self, ack_id: int | None) -> Callable[[Any], None]:
-        def acknowledge(result: Any) -> None:
-            if ack_id is not None and result is not NO_ACK:
-                self._acknowledge(ack_id, result)
-
-        return acknowledge
-
-    def _acknowledge(self, ack_id: int, result: Any) -> None:
-        """Answer an event that asked for it: ``None`` with no argument, a tuple with several, else with one."""
-        args = [] if result is None else list(result) if type(result) is tuple else [result]
-        self._send_packet(ACK, args, ack_id)
-
-    def _failed(self, event: Any, ack_id: int | None, error: Exception) -> None:
-        if isinstance(error, BadArguments):
-            self.namespace.stats.bad_events += 1
-            log.warning("socket %s: event %r refused: %s", self.id, event, error)
-            if ack_id is not None:
-                self._acknowledge(ack_id, {"error": str(error)})
-        else:
-            self.namespace.stats.handler_errors += 1
-            log.error("socket %s: handler of %r failed", self.id, event, exc_info=error)
-
-    def _send_packet(self, kind: Any, data: Any, ack_id: int | None = None) -> None:
-        if self._gone is None:
-            text, attachments = self.namespace.encode(kind, data, ack_id)
-            self.namespace.ticker.send(self, text, attachments)
-
     # ---- coming and going
 
     async def accept(self) -> None:
@@ -533,6 +378,11 @@ class Socket:
             except Exception:
                 self.namespace.stats.handler_errors += 1
                 log.exception("socket %s: handler of %r failed", self.id, event)
+
+    def _send_packet(self, kind: Any, data: Any, ack_id: int | None = None) -> None:
+        if self._gone is None:
+            text, attachments = self.namespace.encode(kind, data, ack_id)
+            self.namespace.ticker.send(self, text, attachments)
 
 
 def _ignore(result: Any) -> None:

@@ -40,16 +40,25 @@ class EngineApp:
         self._engine = engine
         self._client = client
 
-    def owns(self, path: str) -> bool:
-        """Whether a request for this path is the engine's."""
+    def owns(self, scope: Any) -> bool:
+        """Whether a request is the engine's: its path says so."""
+        path = self._path(scope)
         return path.startswith(self._engine.settings.path) or path + "/" == self._engine.settings.path
+
+    def _path(self, scope: Any) -> str:
+        """The path below the place where another application has mounted this one (ASGI: path includes root_path)."""
+        path: str = scope["path"]
+        mount = scope.get("root_path", "").rstrip("/")
+        if not path.startswith(mount + "/") or path.startswith(self._engine.settings.path):
+            return path
+        return path[len(mount) :]
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         kind = scope["type"]
         if kind == "lifespan":
             await _lifespan(receive, send, _nothing, self._engine.close)
         elif kind == "websocket":
-            if scope["path"] == self._engine.settings.path:
+            if self._path(scope) == self._engine.settings.path:
                 await serve_websocket(self._engine, scope, receive, send)
             else:
                 await receive()
@@ -58,7 +67,7 @@ class EngineApp:
             await self._answer(scope, receive, send)
 
     async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
-        path, root = scope["path"], self._engine.settings.path
+        path, root = self._path(scope), self._engine.settings.path
         request = Request.from_scope(scope)
         headers = self._cors(request)
         if path != root:
@@ -72,8 +81,8 @@ class EngineApp:
 
     async def _poll(self, request: Request, headers: Any, receive: Any, send: Any) -> None:
         engine = self._engine
-        if engine.listeners:
-            headers = [*headers, *_encode(engine.extra_headers(None, request))]
+        if engine.listeners and "sid" in request.query:
+            headers = [*headers, *_encode(engine.extra_headers(request, first=False))]
         refusal = engine.check_version(request)
         if refusal is None and request.query["transport"] != "polling":
             refusal = BAD_REQUEST  # a plain request for a WebSocket
@@ -133,7 +142,7 @@ class Beside:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
-        elif self._front.owns(scope["path"]):
+        elif self._front.owns(scope):
             await self._start()
             await self._front(scope, receive, send)
         else:

@@ -7,6 +7,7 @@ transport are the lane's business, packets of Socket.IO that of whoever sets the
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from .engine import BaseEngine
 
 __all__ = ["Connection", "Lane"]
+
+log = logging.getLogger("shoal.transport")
 
 MESSAGE: Final = ord(engineio.MESSAGE)
 PONG: Final = ord(engineio.PONG)
@@ -58,7 +61,18 @@ class Connection(Session):
     Applications of :class:`shoal.Engine` get it as ``session``: ``id``, ``transport``, ``send``, ``close``.
     """
 
-    __slots__ = ("__weakref__", "engine", "lane", "on_binary", "on_close", "on_text", "outbox", "request", "slot")
+    __slots__ = (
+        "__weakref__",
+        "engine",
+        "lane",
+        "listeners",
+        "on_binary",
+        "on_close",
+        "on_text",
+        "outbox",
+        "request",
+        "slot",
+    )
 
     def __init__(self, engine: BaseEngine[Any], sid: str, state: State, request: Request) -> None:
         settings = engine.settings
@@ -72,6 +86,8 @@ class Connection(Session):
         self.on_text: Callable[[bytes], None] = _nothing
         """Takes a text message as UTF-8, Engine.IO's ``4`` still in front."""
         self.on_binary: Callable[[bytes], None] = _nothing
+        self.listeners: dict[str, list[Callable[..., Any]]] | None = None
+        """Of this connection alone; see :meth:`on`."""
         self.on_close: Callable[[str], None] = _nothing
         """Takes the reason, in Node's words. Called once."""
 
@@ -92,6 +108,26 @@ class Connection(Session):
     def buffered(self) -> int:
         """Bytes that wait for the client, here and in the transport."""
         return self.outbox.held_size + (self.lane.buffered if self.lane is not None else 0)
+
+    def on(self, event: str, function: Callable[..., Any] | None = None) -> Any:
+        """Register a plain function for ``upgrade`` (transport's name) or ``close`` (reason) of this connection.
+
+        Called with an event only, it is a decorator.
+        """
+        if function is None:
+            return lambda decorated: self.on(event, decorated)
+        if self.listeners is None:
+            self.listeners = {}
+        self.listeners.setdefault(event, []).append(function)
+        return function
+
+    def tell(self, event: str, *args: Any) -> None:
+        """Call the functions that :meth:`on` registered."""
+        for function in (self.listeners or {}).get(event, ()):
+            try:
+                function(*args)
+            except Exception:
+                log.exception("a listener of %r failed", event)
 
     def send(self, data: str | bytes) -> None:
         """Send one message, text or binary. After the session's end it is ignored."""
@@ -135,6 +171,9 @@ class Connection(Session):
             self._tell_closed(reason)
 
     def _tell_closed(self, reason: str) -> None:
+        if self.listeners is not None:
+            self.tell("close", reason)
+            self.listeners = None
         on_close = self.on_close
         self.on_text = self.on_binary = self.on_close = _nothing
         on_close(reason)

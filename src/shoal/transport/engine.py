@@ -63,6 +63,8 @@ class BaseEngine(Generic[S]):
         attach: Called with each new session, before its OPEN packet is sent; sets the session's callbacks.
     """
 
+    EVENTS: tuple[str, ...] = ("connection_error", "headers", "initial_headers")
+
     def __init__(self, settings: S, attach: Callable[[Connection], None]) -> None:
         self.settings = settings
         self.attach = attach
@@ -82,6 +84,25 @@ class BaseEngine(Generic[S]):
         self.addresses: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._logged: set[str] = set()
+
+    def on(self, event: str) -> Callable[[F], F]:
+        """Register a handler of an event; see the class for their names and arguments."""
+        if event not in self.EVENTS:
+            raise ConfigurationError(f"unknown event {event!r}; the events are {', '.join(self.EVENTS)}")
+
+        def register(handler: F) -> F:
+            self.listeners.setdefault(event, []).append(handler)
+            return handler
+
+        return register
+
+    def off(self, event: str, handler: Handler | None = None) -> None:
+        """Forget a handler, or all of an event."""
+        left = [other for other in self.listeners.get(event, ()) if handler is not None and other != handler]
+        if left:
+            self.listeners[event] = left
+        else:
+            self.listeners.pop(event, None)
 
     @property
     def clients_count(self) -> int:
@@ -213,12 +234,18 @@ class BaseEngine(Generic[S]):
             except Exception:
                 log.exception("a listener of %r failed", event)
 
-    def extra_headers(self, connection: Connection | None, request: Request) -> list[tuple[str, str]]:
-        """Response headers that listeners of ``initial_headers`` and ``headers`` add, and the session's cookie."""
+    def extra_headers(self, request: Request, *, first: bool, sid: str | None = None) -> list[tuple[str, str]]:
+        """Response headers that listeners add, and the session's cookie.
+
+        Args:
+            request: What is answered.
+            first: Whether a session begins with it: listeners of ``initial_headers`` are asked too.
+            sid: Id of that session, for the cookie.
+        """
         headers: dict[str, str] = {}
-        if connection is not None:
-            if self.settings.cookie:
-                headers["set-cookie"] = f"{self.settings.cookie}={connection.sid}; Path=/; HttpOnly; SameSite=Lax"
+        if sid is not None and self.settings.cookie:
+            headers["set-cookie"] = f"{self.settings.cookie}={sid}; Path=/; HttpOnly; SameSite=Lax"
+        if first:
             self.tell("initial_headers", headers, request)
         self.tell("headers", headers, request)
         return [(name, value) for name, value in headers.items() if not set("\r\n\0") & set(name + value)]
@@ -252,21 +279,10 @@ class Engine(BaseEngine[EngineSettings]):
         ConfigurationError: An unknown option, or a value that does not fit.
     """
 
-    EVENTS: Final = ("connect", "connection_error", "disconnect", "headers", "initial_headers", "message")
+    EVENTS = (*BaseEngine.EVENTS, "connect", "disconnect", "message")
 
     def __init__(self, **options: Any) -> None:
         super().__init__(EngineSettings.load(options), self._attach)
-
-    def on(self, event: str) -> Callable[[F], F]:
-        """Register a handler of an event; see the class for their names and arguments."""
-        if event not in self.EVENTS:
-            raise ConfigurationError(f"unknown event {event!r}; the events are {', '.join(self.EVENTS)}")
-
-        def register(handler: F) -> F:
-            self.listeners.setdefault(event, []).append(handler)
-            return handler
-
-        return register
 
     def _attach(self, connection: Connection) -> None:
         connection.on_text = lambda payload: self._receive_text(connection, payload)

@@ -111,6 +111,7 @@ class WebSocketLane(ABC):
             self.engine.wheel.remove(self)
             self.receive = connection.receive_text
             connection.ride(self, self.write, framed=self.framed)
+            connection.tell("upgrade", connection.transport)
         else:
             self.hang_up()
 

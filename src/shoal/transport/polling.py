@@ -176,7 +176,7 @@ async def _open(engine: BaseEngine[Any], request: Request, headers: Any, send: A
     connection, packet = engine.open(State.POLLING, request)
     lane = PollingLane(connection)
     connection.ride(lane, lane.write, framed=False, writable=False)
-    extra = engine.extra_headers(connection, request) if engine.listeners or engine.settings.cookie else []
+    extra = engine.extra_headers(request, first=True, sid=connection.sid)
     more = [(name.encode("latin-1", "replace"), value.encode("latin-1", "replace")) for name, value in extra]
     engine.attach(connection)
     await respond(send, 200, packet.encode(), [*TEXT_HEADERS, *headers, *more])

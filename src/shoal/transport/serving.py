@@ -19,7 +19,7 @@ import uvicorn
 
 from ..errors import ConfigurationError
 from .engine import BaseEngine
-from .fastlane import UpgradeProtocol
+from .upgrade import UpgradeProtocol
 
 __all__ = ["run"]
 

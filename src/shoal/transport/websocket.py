@@ -30,7 +30,7 @@ async def serve_websocket(engine: BaseEngine[Any], scope: Any, receive: Any, sen
     if isinstance(found, Refusal):
         await _refuse(engine.refuse(found, request), scope, send)
         return
-    extra = engine.extra_headers(None, request) if engine.listeners else []
+    extra = engine.extra_headers(request, first=found is None) if engine.listeners else []
     headers = [(name.encode("latin-1", "replace"), value.encode("latin-1", "replace")) for name, value in extra]
     await send({"type": "websocket.accept", "headers": headers})
     lane = AsgiLane(engine, send)
@@ -85,14 +85,26 @@ class AsgiLane(WebSocketLane):
                 self._hung_up = True
                 self._wake.set()
             else:
-                # The close frame is sent; the server tells us when the client answered it, or gave up.
-                with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(asyncio.shield(self._reader), self.engine.settings.close_timeout)
+                await self._say_goodbye(receive)
         finally:
             for task in (writer, self._reader):
                 task.cancel()
             await asyncio.gather(writer, self._reader, return_exceptions=True)
             self.lost()
+
+    async def _say_goodbye(self, receive: Any) -> None:
+        """Send the close frame, and wait until the server tells that the client answered it, or gave up.
+
+        Nobody may wait in ``receive`` meanwhile: Granian (2.8) holds the close frame back until that returns.
+        """
+        if self._reader is not None:
+            self._reader.cancel()
+            await asyncio.gather(self._reader, return_exceptions=True)
+        with contextlib.suppress(OSError, TimeoutError):
+            await self._send({"type": "websocket.close", "code": 1000})
+            async with asyncio.timeout(self.engine.settings.close_timeout):
+                while (await receive())["type"] == "websocket.receive":
+                    pass
 
     async def _read_in(self, receive: Any) -> None:
         limit = self.engine.settings.max_payload
@@ -127,7 +139,6 @@ class AsgiLane(WebSocketLane):
                     if not self._waiting and self.connection is not None and not self.connection.outbox.writable:
                         self._unblock()
                 if self._hung_up:
-                    await send({"type": "websocket.close", "code": 1000})
                     return
 
     def _unblock(self) -> None:

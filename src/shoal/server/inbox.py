@@ -1,0 +1,209 @@
+"""How one socket's events are handled: one at a time, in the order they came.
+
+A single plain handler is called on the spot. Everything else is a coroutine that the server's runners await; what
+comes meanwhile waits in line, and beyond a bound the connection is not read from. Acknowledgements bypass the line, so
+that a handler may await an answer of its own client. Where an answer goes, and who the client is,
+:class:`.socket.Socket` says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from ..protocol.socketio import ACK
+from .handlers import NO_ACK, NO_HANDLERS, BadArguments, Handler
+from .hooks import Hooks
+from .limiter import TokenBucket
+
+if TYPE_CHECKING:
+    from .client import Client
+    from .namespace import Namespace
+
+__all__ = ["Inbox"]
+
+log = logging.getLogger("shoal.server")
+
+
+class Inbox:
+    """The receiving half of a socket. It starts busy: events wait until the socket is accepted."""
+
+    __slots__ = (
+        "_acks",
+        "_bucket",
+        "_busy",
+        "_client",
+        "_gone",
+        "_hooks",
+        "_waiting",
+        "connected",
+        "id",
+        "joined",
+        "namespace",
+        "outbox",
+    )
+
+    def __init__(self, client: Client, namespace: Namespace, sid: str) -> None:
+        self._client = client
+        self.namespace = namespace
+        self.id = sid
+        self.connected = False
+        self._acks: dict[int, asyncio.Future[Any]] | None = None
+        self._busy = True
+        """Whether a coroutine of this socket is under way: events wait for it. At first, its acceptance."""
+        self._waiting: deque[tuple[Any, int | None]] | None = None
+        self._gone: str | None = None
+        """Why it left."""
+        self._hooks: Hooks | None = None
+        rate = namespace.settings.max_events_per_second
+        self._bucket = TokenBucket(rate, client.connection.engine.wheel.now()) if rate else None
+
+    def emit(self, event: str, *args: Any) -> None:
+        raise NotImplementedError
+
+    async def _say_goodbye(self) -> None:
+        raise NotImplementedError
+
+    def _send_packet(self, kind: Any, data: Any, ack_id: int | None = None) -> None:
+        raise NotImplementedError
+
+    def receive(self, data: list[Any], ack_id: int | None) -> None:
+        """Take one event, ``[name, *args]``."""
+        if self._bucket is not None and self._is_too_fast(self._bucket, data[0], ack_id):
+            return
+        if self._busy:
+            self._wait(data, ack_id)
+            return
+        if self._hooks is None:
+            handlers = self.namespace.handlers.events.get(data[0])
+            if handlers is not None and len(handlers) == 1 and not handlers[0].is_async:
+                self._call_plain(handlers[0], data, ack_id)
+                return
+        self._busy = True
+        self.namespace.runners.submit(self._work(data, ack_id))
+
+    def _is_too_fast(self, bucket: TokenBucket, event: str, ack_id: int | None) -> bool:
+        """Refuse an event beyond the client's rate: in its acknowledgement, or with ``error`` once a second."""
+        now = self._client.connection.engine.wheel.now()
+        if bucket.take(now):
+            return False
+        self.namespace.stats.rate_limited += 1
+        refusal = {"error": "too many events", "event": event}
+        if ack_id is not None:
+            self._acknowledge(ack_id, refusal)
+        elif now - bucket.told >= 1.0 and self.connected:
+            bucket.told = now
+            self.emit("error", refusal)
+        return True
+
+    def receive_ack(self, ack_id: int | None, args: list[Any]) -> None:
+        """Take the answer to a :meth:`call`. One that nobody waits for is ignored."""
+        future = self._acks.pop(ack_id, None) if self._acks is not None and ack_id is not None else None
+        if future is not None and not future.done():
+            future.set_result(args[0] if len(args) == 1 else tuple(args) if args else None)
+
+    def _wait(self, data: Any, ack_id: int | None) -> None:
+        if self._waiting is None:
+            self._waiting = deque()
+        self._waiting.append((data, ack_id))
+        if len(self._waiting) >= self.namespace.settings.max_waiting_events:
+            self._client.connection.pause_reading()
+
+    def _call_plain(self, handler: Handler, data: list[Any], ack_id: int | None) -> None:
+        """The short cut for a single plain handler: no coroutine, no turn of the loop."""
+        try:
+            result = handler.function(self, *handler.convert(data[1:]))
+            if inspect.iscoroutine(result):  # a plain function that returns one: a partial, a lambda
+                self._busy = True
+                self.namespace.runners.submit(self._finish(result, data[0], ack_id))
+            elif ack_id is not None and result is not NO_ACK:
+                self._acknowledge(ack_id, result)
+        except Exception as error:  # noqa: BLE001 - application code may raise anything
+            self._failed(data[0], ack_id, error)
+
+    async def _finish(self, result: Awaitable[Any], event: str, ack_id: int | None) -> None:
+        try:
+            value = await result
+            if ack_id is not None and value is not NO_ACK:
+                self._acknowledge(ack_id, value)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._failed(event, ack_id, error)
+        await self._next()
+
+    async def _work(self, data: Any, ack_id: int | None) -> None:
+        """Handle an event, then those that came meanwhile."""
+        await self._handle(data, ack_id)
+        await self._next()
+
+    async def _next(self) -> None:
+        waiting = self._waiting
+        while waiting:
+            data, ack_id = waiting.popleft()
+            if len(waiting) == self.namespace.settings.max_waiting_events // 2:
+                self._client.connection.resume_reading()
+            await self._handle(data, ack_id)
+        self._waiting = None
+        self._busy = False
+
+    async def _handle(self, data: Any, ack_id: int | None) -> None:
+        if data is None:
+            await self._say_goodbye()
+            return
+        event, args = data[0], data[1:]
+        try:
+            handled = False
+            if self._hooks is not None:
+                await self._hooks.before(event, args)
+                handled = await self._hooks.handle(event, args, self._acknowledger(ack_id))
+            handlers = self.namespace.handlers.events.get(event)
+            unnamed = handlers is None
+            if handlers is None:
+                handlers = NO_HANDLERS if handled else self.namespace.handlers.any
+            for handler in handlers:
+                arguments = handler.convert(args)
+                work = self._call(handler, [event, *arguments] if unnamed else arguments, ack_id)
+                if handler.concurrent and handler.is_async:
+                    self.namespace.spawn(self._guard(work, event, ack_id))
+                else:
+                    await work
+        except Exception as error:  # noqa: BLE001 - application code may raise anything
+            self._failed(event, ack_id, error)
+
+    async def _call(self, handler: Handler, args: Any, ack_id: int | None) -> None:
+        result = handler.function(self, *args)
+        if inspect.isawaitable(result):
+            result = await result
+        if ack_id is not None and result is not NO_ACK:
+            self._acknowledge(ack_id, result)
+
+    async def _guard(self, work: Awaitable[None], event: str, ack_id: int | None) -> None:
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001 - as above
+            self._failed(event, ack_id, error)
+
+    def _acknowledger(self, ack_id: int | None) -> Callable[[Any], None]:
+        def acknowledge(result: Any) -> None:
+            if ack_id is not None and result is not NO_ACK:
+                self._acknowledge(ack_id, result)
+
+        return acknowledge
+
+    def _acknowledge(self, ack_id: int, result: Any) -> None:
+        """Answer an event that asked for it: ``None`` with no argument, a tuple with several, else with one."""
+        args = [] if result is None else list(result) if type(result) is tuple else [result]
+        self._send_packet(ACK, args, ack_id)
+
+    def _failed(self, event: Any, ack_id: int | None, error: Exception) -> None:
+        if isinstance(error, BadArguments):
+            self.namespace.stats.bad_events += 1
+            log.warning("socket %s: event %r refused: %s", self.id, event, error)
+            if ack_id is not None:
+                self._acknowledge(ack_id, {"error": str(error)})
+        else:
+            self.namespace.stats.handler_errors += 1
+            log.error("socket %s: handler of %r failed", self.id, event, exc_info=error)
