@@ -18,7 +18,7 @@ from .server.handlers import NO_ACK
 from .server.namespace import Namespace, event
 from .server.server import Server
 from .server.socket import Socket
-from .transport.engine import Engine
+from .transport.standalone import Engine
 
 __all__ = [
     "NO_ACK",

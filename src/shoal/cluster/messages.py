@@ -46,7 +46,7 @@ class Broadcast(Envelope, tag=1, frozen=True, gc=False):
     """None: everyone in the namespace."""
     excluded: tuple[str, ...]
     text: bytes
-    attachments: list[bytes]
+    attachments: Sequence[bytes]
     volatile: bool = False
 
 

@@ -7,7 +7,7 @@ no protocol; whether it holds WebSocket frames or packets is the lane's choice.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -64,7 +64,7 @@ class Outbox:
         self.held_size = 0
         self._lane: Lane = _discard
 
-    def add(self, text: bytes, attachments: list[bytes]) -> None:
+    def add(self, text: bytes, attachments: Sequence[bytes]) -> None:
         """Collect one message. The ticker calls it, and ``flush`` at the end of the turn."""
         pending = self.pending
         if self.framed:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from ..protocol.engineio import Packet
@@ -37,7 +37,7 @@ class Batch:
         self.excluded = excluded
         self.volatile = volatile
         self.members: set[Any] = table.select(rooms, excluded)
-        self.messages: list[tuple[bytes, list[bytes]]] = []
+        self.messages: list[tuple[bytes, Sequence[bytes]]] = []
         self.frames: list[bytes] = []
         self.caught_up: dict[Outbox, int] = {}
         """How many messages an outbox has had already, where something of its own came in between."""
@@ -52,7 +52,7 @@ class Batch:
             return not self.rooms
         return room in self.rooms or room in self.excluded
 
-    def add(self, text: bytes, attachments: list[bytes]) -> int:
+    def add(self, text: bytes, attachments: Sequence[bytes]) -> int:
         """Append one message; returns its size on the wire."""
         frame = text_frame(text) if text else b""
         if attachments:
@@ -79,7 +79,7 @@ class Batch:
         self.caught_up[outbox] = count
 
 
-def _as_packets(messages: list[tuple[bytes, list[bytes]]]) -> list[Packet]:
+def _as_packets(messages: list[tuple[bytes, Sequence[bytes]]]) -> list[Packet]:
     packets: list[Packet] = []
     for text, attachments in messages:
         if text:
@@ -108,7 +108,7 @@ class Ticker:
         rooms: tuple[str, ...],
         excluded: tuple[str, ...],
         text: bytes,
-        attachments: list[bytes],
+        attachments: Sequence[bytes],
         volatile: bool = False,
     ) -> None:
         """Emit one encoded message to the members of ``rooms`` (none: everyone) that are in none of ``excluded``.
@@ -126,9 +126,11 @@ class Ticker:
             if not self._scheduled:
                 self._schedule()
         self.broadcasts += 1
-        self._grow(batch.add(text, attachments))
+        self._size += batch.add(text, attachments)
+        if self._size > FLUSH_SIZE:
+            self._flush_early()
 
-    def send(self, member: Member, text: bytes, attachments: list[bytes], volatile: bool = False) -> None:
+    def send(self, member: Member, text: bytes, attachments: Sequence[bytes], volatile: bool = False) -> None:
         """Emit one encoded message to one member."""
         outbox = member.outbox
         batch = self._batch
@@ -147,7 +149,9 @@ class Ticker:
                 self._schedule()
         outbox.add(text, attachments)
         self.deliveries += 1
-        self._grow(len(text))
+        self._size += len(text)
+        if self._size > FLUSH_SIZE:
+            self._flush_early()
 
     def carry_over(self, outbox: Outbox, packets: list[Packet]) -> None:
         """Send packets that were held elsewhere, behind what the outbox has in this turn."""
@@ -228,12 +232,10 @@ class Ticker:
         self._scheduled = True
         self._call_soon(self.flush)
 
-    def _grow(self, size: int) -> None:
-        self._size += size
-        if self._size > FLUSH_SIZE:
-            self.flush()
-            # flush() believes that it was the scheduled one; that one still comes, and finds little to do.
-            self._scheduled = True
+    def _flush_early(self) -> None:
+        self.flush()
+        # flush() believes that it was the scheduled one; that one still comes, and finds little to do.
+        self._scheduled = True
 
 
 def _lost(outbox: Outbox) -> None:

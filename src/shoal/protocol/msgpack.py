@@ -6,6 +6,7 @@ Binary needs no placeholders here, and dates are msgpack's timestamps. What a pe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -29,7 +30,7 @@ CARRIED: Final = {int(kind): kind for kind in PacketType if kind < PacketType.BI
 MAX_ACK_ID: Final = 2**53
 
 
-def encode(kind: PacketType, namespace: str, data: Any, ack_id: int | None = None) -> tuple[bytes, list[bytes]]:
+def encode(kind: PacketType, namespace: str, data: Any, ack_id: int | None = None) -> tuple[bytes, Sequence[bytes]]:
     """Encode one packet. Returns no text, and the packet as the only attachment.
 
     Raises:

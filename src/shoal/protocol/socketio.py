@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final
@@ -56,6 +57,8 @@ BINARY: Final = {PacketType.BINARY_EVENT: EVENT, PacketType.BINARY_ACK: ACK}
 BINARY_DIGIT: Final = {EVENT: b"45", ACK: b"46"}
 TYPE_BY_DIGIT: Final = {48 + int(kind): kind for kind in PacketType}
 
+_HEADS: Final = tuple(b"4%d" % kind for kind in PacketType)
+
 # Names that mean something to the library on either side; a peer that sends one is broken (socket.io-parser 4.2.4).
 RESERVED_EVENTS: Final = frozenset(
     {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
@@ -90,7 +93,7 @@ class Limits:
     depth: int = 64
 
 
-def encode(kind: PacketType, namespace: str, data: Any, ack_id: int | None = None) -> tuple[bytes, list[bytes]]:
+def encode(kind: PacketType, namespace: str, data: Any, ack_id: int | None = None) -> tuple[bytes, Sequence[bytes]]:
     """Encode one packet.
 
     Args:
@@ -105,9 +108,13 @@ def encode(kind: PacketType, namespace: str, data: Any, ack_id: int | None = Non
     Raises:
         PayloadError: ``data`` holds something that has no JSON form.
     """
-    attachments: list[bytes] = []
-    body = b"" if data is None else _dumps(data, attachments)
-    head = b"4%d" % kind
+    attachments: Sequence[bytes] = ()
+    try:
+        # The short cut: nearly all data is plain JSON, and needs no hook to look for more.
+        body = b"" if data is None else orjson.dumps(data, None, orjson.OPT_PASSTHROUGH_DATETIME)
+    except TypeError:
+        body, attachments = _dumps(data)
+    head = _HEADS[kind]
     if attachments:
         if kind not in BINARY_DIGIT:
             raise PayloadError("only events and acknowledgements can carry binary")
@@ -115,11 +122,14 @@ def encode(kind: PacketType, namespace: str, data: Any, ack_id: int | None = Non
     if namespace != "/":
         head += namespace.encode() + b","
     if ack_id is not None:
-        head += b"%d" % ack_id
+        return b"%b%d%b" % (head, ack_id, body), attachments
     return head + body, attachments
 
 
-def _dumps(data: Any, attachments: list[bytes]) -> bytes:
+def _dumps(data: Any) -> tuple[bytes, list[bytes]]:
+    """JSON with placeholders for binary, and the binary, found in the same pass."""
+    attachments: list[bytes] = []
+
     def default(value: Any) -> Any:
         if isinstance(value, bytes | bytearray | memoryview):
             attachments.append(bytes(value))
@@ -127,12 +137,12 @@ def _dumps(data: Any, attachments: list[bytes]) -> bytes:
         return as_json(value)
 
     try:
-        return orjson.dumps(data, default, orjson.OPT_PASSTHROUGH_DATETIME)
+        return orjson.dumps(data, default, orjson.OPT_PASSTHROUGH_DATETIME), attachments
     except TypeError:
         # Keys that are no strings are rare, and the option that takes them slows every dict down.
         attachments.clear()
     try:
-        return orjson.dumps(data, default, orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_NON_STR_KEYS)
+        return orjson.dumps(data, default, orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_NON_STR_KEYS), attachments
     except (TypeError, RecursionError) as error:
         raise PayloadError(f"cannot be sent: {error}") from error
 
@@ -147,8 +157,8 @@ def loads(text: bytes, depth: int) -> Any:
         value = orjson.loads(text)
     except ValueError as error:
         value = _loads_lenient(text, error)
-    # A text cannot be deeper than it has opening brackets, so most need no second look.
-    if text.count(b"[") + text.count(b"{") > depth and _depth(text) > depth:
+    # A text cannot be deeper than it has opening brackets, or half its length, so most need no second look.
+    if len(text) > 2 * depth and text.count(b"[") + text.count(b"{") > depth and _depth(text) > depth:
         raise SocketProtocolError(f"JSON nested deeper than {depth}")
     return value
 

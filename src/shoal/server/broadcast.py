@@ -195,7 +195,7 @@ class Broadcasting:
 
 def room_names(rooms: tuple[Any, ...]) -> tuple[str, ...]:
     """Rooms as they were given: names, or lists of names as Node takes them."""
-    if all(type(room) is str for room in rooms):
+    if len(rooms) == 1 and type(rooms[0]) is str:
         return rooms
     names: list[str] = []
     for room in rooms:

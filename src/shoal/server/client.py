@@ -32,13 +32,13 @@ __all__ = ["Client"]
 
 log = logging.getLogger("shoal.server")
 
-EVENT_DIGIT = ord("2")
+EVENT_DIGIT = b"2"
 
 
 class Client:
     """A connection and its sockets."""
 
-    __slots__ = ("_decoder", "_root", "_server", "connection", "slot", "sockets")
+    __slots__ = ("_decoder", "_max_depth", "_root", "_server", "connection", "slot", "sockets")
 
     def __init__(self, server: Server, connection: Connection) -> None:
         self._server = server
@@ -47,6 +47,8 @@ class Client:
         self._root: Socket | None = None
         """The socket in ``/``, where nearly all events go."""
         self._decoder: Decoder | None = None
+        """Only while a packet waits for attachments."""
+        self._max_depth = server.settings.max_depth
         self.slot = -1
         if server.settings.parser == "msgpack":
             connection.on_text = self._refuse_text
@@ -62,9 +64,22 @@ class Client:
 
     def receive_text(self, payload: bytes) -> None:
         """Take a text message, Engine.IO's ``4`` in front."""
+        # The short cut for events in "/", 42["event",...] and 42<id>["event",...]: no packet object, no decoder.
         root = self._root
-        if root is not None and payload[1] == EVENT_DIGIT and not self._receive_event(root, payload):
-            return
+        if root is not None and payload[1:2] == EVENT_DIGIT and self._decoder is None:
+            start = payload.find(b"[", 2, 18)
+            if start == 2 or (start > 2 and payload[2:start].isdigit()):
+                try:
+                    data = loads(payload[start:], self._max_depth)
+                except SocketProtocolError as error:
+                    self._broken(error)
+                    return
+                if data and type(data[0]) is str and data[0] not in RESERVED_EVENTS:
+                    root.receive(data, None if start == 2 else int(payload[2:start]))
+                    return
+        self._receive_any(payload)
+
+    def _receive_any(self, payload: bytes) -> None:
         try:
             packet = self._decode(payload)
         except SocketProtocolError as error:
@@ -72,27 +87,6 @@ class Client:
         else:
             if packet is not None:
                 self._take(packet)
-
-    def _receive_event(self, root: Socket, payload: bytes) -> bool:
-        """The short cut for ``42["event",...]`` and ``42<id>["event",...]``. Returns whether it does not apply."""
-        start = payload.find(b"[", 2, 18)
-        if start == 2:
-            ack_id = None
-        elif start > 2 and payload[2:start].isdigit():
-            ack_id = int(payload[2:start])
-        else:
-            return True
-        if self._decoder is not None and self._decoder.waiting:
-            return True
-        try:
-            data = loads(payload[start:], self._server.settings.max_depth)
-        except SocketProtocolError as error:
-            self._broken(error)
-            return False
-        if type(data) is not list or not data or type(data[0]) is not str or data[0] in RESERVED_EVENTS:
-            return True
-        root.receive(data, ack_id)
-        return False
 
     def _decode(self, payload: bytes) -> Packet | None:
         decoder = self._decoder

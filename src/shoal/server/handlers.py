@@ -53,7 +53,7 @@ class Handler:
         concurrent: A coroutine function that does not hold up its client's next event.
     """
 
-    __slots__ = ("_converters", "concurrent", "function", "is_async", "maximum", "minimum")
+    __slots__ = ("concurrent", "converters", "function", "is_async", "maximum", "minimum")
 
     def __init__(self, function: Callable[..., Any], leading: int = 1, concurrent: bool = False) -> None:
         if not callable(function):
@@ -62,7 +62,8 @@ class Handler:
         self.concurrent = concurrent
         target = function if inspect.isroutine(function) else type(function).__call__
         self.is_async = inspect.iscoroutinefunction(target)
-        self.minimum, self.maximum, self._converters = _inspect(function, leading)
+        self.minimum, self.maximum, self.converters = _inspect(function, leading)
+        """How many arguments of the event it takes, and what each is converted with; empty if none is."""
 
     def __repr__(self) -> str:
         return getattr(self.function, "__qualname__", repr(self.function))
@@ -76,13 +77,13 @@ class Handler:
         count = len(args)
         if not self.minimum <= count <= self.maximum:
             raise BadArguments(f"{self!r} does not take {count} arguments")
-        if not self._converters:
+        if not self.converters:
             return args
         try:
             return [
                 converter(arg) if converter is not None else arg
-                for arg, converter in zip(args, self._converters, strict=False)
-            ] + list(args[len(self._converters) :])
+                for arg, converter in zip(args, self.converters, strict=False)
+            ] + list(args[len(self.converters) :])
         except ValueError as error:  # msgspec's and pydantic's validation errors both are
             raise BadArguments(str(error)) from error
 

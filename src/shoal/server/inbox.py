@@ -13,8 +13,10 @@ import inspect
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
+from ..fanout.outbox import Outbox
 from ..protocol.socketio import ACK
 from .handlers import NO_ACK, NO_HANDLERS, BadArguments, Handler
 from .hooks import Hooks
@@ -47,6 +49,9 @@ class Inbox:
         "outbox",
     )
 
+    joined: set[str]
+    outbox: Outbox
+
     def __init__(self, client: Client, namespace: Namespace, sid: str) -> None:
         self._client = client
         self.namespace = namespace
@@ -66,9 +71,6 @@ class Inbox:
         raise NotImplementedError
 
     async def _say_goodbye(self) -> None:
-        raise NotImplementedError
-
-    def _send_packet(self, kind: Any, data: Any, ack_id: int | None = None) -> None:
         raise NotImplementedError
 
     def receive(self, data: list[Any], ack_id: int | None) -> None:
@@ -116,8 +118,11 @@ class Inbox:
     def _call_plain(self, handler: Handler, data: list[Any], ack_id: int | None) -> None:
         """The short cut for a single plain handler: no coroutine, no turn of the loop."""
         try:
-            result = handler.function(self, *handler.convert(data[1:]))
-            if inspect.iscoroutine(result):  # a plain function that returns one: a partial, a lambda
+            args = data[1:]
+            if handler.converters or not handler.minimum <= len(args) <= handler.maximum:
+                args = list(handler.convert(args))
+            result = handler.function(self, *args)
+            if type(result) is CoroutineType:  # a plain function that returns one: a partial, a lambda
                 self._busy = True
                 self.namespace.runners.submit(self._finish(result, data[0], ack_id))
             elif ack_id is not None and result is not NO_ACK:
@@ -195,8 +200,10 @@ class Inbox:
 
     def _acknowledge(self, ack_id: int, result: Any) -> None:
         """Answer an event that asked for it: ``None`` with no argument, a tuple with several, else with one."""
-        args = [] if result is None else list(result) if type(result) is tuple else [result]
-        self._send_packet(ACK, args, ack_id)
+        if self._gone is None:
+            args = [] if result is None else list(result) if type(result) is tuple else [result]
+            text, attachments = self.namespace.encode(ACK, args, ack_id)
+            self.namespace.ticker.send(self, text, attachments)
 
     def _failed(self, event: Any, ack_id: int | None, error: Exception) -> None:
         if isinstance(error, BadArguments):

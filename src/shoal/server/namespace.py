@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..errors import ConfigurationError, PayloadError
@@ -185,7 +185,9 @@ class Namespace(Broadcasting):
     def connect_handlers(self) -> list[Handler]:
         return self.handlers.get("connect")
 
-    def encode_event(self, event: str, args: tuple[Any, ...], ack_id: int | None = None) -> tuple[bytes, list[bytes]]:
+    def encode_event(
+        self, event: str, args: tuple[Any, ...], ack_id: int | None = None
+    ) -> tuple[bytes, Sequence[bytes]]:
         """An event as bytes.
 
         Raises:
@@ -195,7 +197,7 @@ class Namespace(Broadcasting):
             raise PayloadError(f"{event!r} is a reserved event name")
         return self._encode(EVENT, self.name, [event, *args], ack_id)
 
-    def encode(self, kind: PacketType, data: Any, ack_id: int | None = None) -> tuple[bytes, list[bytes]]:
+    def encode(self, kind: PacketType, data: Any, ack_id: int | None = None) -> tuple[bytes, Sequence[bytes]]:
         """A packet of this namespace as bytes."""
         return self._encode(kind, self.name, data, ack_id)
 

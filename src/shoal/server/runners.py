@@ -52,15 +52,18 @@ class Runners:
             self._wake()
 
     async def close(self) -> None:
-        """Cancel everything and wait for it."""
-        while self._jobs:
-            self._jobs.popleft().close()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """Cancel everything and wait for it. What is submitted afterwards runs on the loop of that time."""
+        while self._tasks or self._jobs:  # again for what a cancelled one submits at its end
+            self._holder = self._loop = None
+            while self._jobs:
+                self._jobs.popleft().close()
+            tasks = list(self._tasks)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
         self._idle.clear()
-        self._holder = None
+        self._holder = self._loop = self._context = None
+        self._watching = False
 
     def _wake(self) -> None:
         """Give the jobs to a runner, and look a moment later whether it got stuck in one."""
@@ -121,9 +124,8 @@ class Runners:
                     return
             if self._holder is token:
                 self._holder = None
-            if len(self._idle) >= MAX_IDLE:
-                return
-            assert self._loop is not None
+            if self._loop is None or len(self._idle) >= MAX_IDLE:
+                return  # closed, or one too many
             token = waiter = self._loop.create_future()
             self._idle.append(waiter)
             await waiter

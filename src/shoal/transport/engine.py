@@ -1,7 +1,7 @@
-"""Engine.IO on its own: the table of sessions, their heartbeat, and who may open one.
+"""The table of sessions, their heartbeat, and who may open one.
 
-:class:`Engine` is an ASGI application and what :class:`shoal.Server` stands on. It knows transports and sessions; what
-a message means is up to whoever attaches to a new session. Reading requests is left to :mod:`.asgi` and
+:class:`BaseEngine` is what :class:`shoal.Engine` and :class:`shoal.Server` stand on. It knows transports and sessions;
+what a message means is up to whoever attaches to a new session. Reading requests is left to :mod:`.asgi` and
 :mod:`.fastlane`.
 """
 
@@ -25,7 +25,7 @@ from .ids import new_session_id, new_tag
 from .request import Request, is_trusted, trusted_address
 from .wheel import Wheel
 
-__all__ = ["BaseEngine", "Engine", "Refusal", "origins"]
+__all__ = ["BaseEngine", "Refusal", "origins"]
 
 log = logging.getLogger("shoal.transport")
 
@@ -255,60 +255,6 @@ class BaseEngine(Generic[S]):
         if key not in self._logged:
             self._logged.add(key)
             log.warning(message + " (logged once; counted in the metrics)", *args)
-
-
-class Engine(BaseEngine[EngineSettings]):
-    """Engine.IO without Socket.IO, for those who need only sessions and messages. An ASGI application.
-
-    Example::
-
-        engine = Engine(path="/engine.io/")
-
-        @engine.on("message")
-        def echo(session, data):
-            session.send(data)
-
-    Events: ``connect`` (session), ``message`` (session, data: ``str`` or ``bytes``), ``disconnect`` (session, reason);
-    and ``connection_error`` (refusal, request), ``initial_headers`` and ``headers`` (dict to change, request). A
-    handler may be plain or a coroutine function.
-
-    Args:
-        options: See :class:`shoal.settings.EngineSettings`.
-
-    Raises:
-        ConfigurationError: An unknown option, or a value that does not fit.
-    """
-
-    EVENTS = (*BaseEngine.EVENTS, "connect", "disconnect", "message")
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(EngineSettings.load(options), self._attach)
-
-    def _attach(self, connection: Connection) -> None:
-        connection.on_text = lambda payload: self._receive_text(connection, payload)
-        connection.on_binary = lambda payload: self.tell("message", connection, payload)
-        connection.on_close = lambda reason: self.tell("disconnect", connection, reason)
-        self.tell("connect", connection)
-
-    def _receive_text(self, connection: Connection, payload: bytes) -> None:
-        try:
-            text = payload[1:].decode()
-        except UnicodeDecodeError:
-            connection.close("parse error")
-        else:
-            self.tell("message", connection, text)
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer one ASGI scope."""
-        from .asgi import EngineApp  # noqa: PLC0415 - the application is the outer shell of this class
-
-        await EngineApp(self)(scope, receive, send)
-
-    def run(self, host: str = "127.0.0.1", port: int = 8000, **options: Any) -> None:
-        """Serve until SIGINT or SIGTERM, under uvicorn with the fast lane. See :func:`.serving.run`."""
-        from .serving import run  # noqa: PLC0415 - uvicorn is needed only here
-
-        run(self, host=host, port=port, **options)
 
 
 async def _swallow(work: Awaitable[Any]) -> None:

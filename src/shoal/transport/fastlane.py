@@ -27,6 +27,7 @@ from .request import Request
 __all__ = ["FastLane"]
 
 TEXT: Final = 0x81
+MESSAGE: Final = b"4"
 DATA: Final = frozenset({Opcode.TEXT, Opcode.BINARY, Opcode.CONT})
 # A frame that has not arrived whole waits for its rest up to this size; `websockets` reads a larger one as it comes.
 MAX_TAIL: Final = 4096
@@ -55,8 +56,8 @@ class FastLane(WebSocketLane, asyncio.Protocol):
         self._connections.add(self)
         self.framed = True
         self._plain: ServerProtocol | None = None
-        self._straight = True
-        """Whether the next byte begins a frame that may take the short cut."""
+        self._straight = False
+        """Whether a session rides here, and the next byte begins a frame that may take the short cut."""
         self._tail = b""
         self._owed = 0
         """Bytes of the frame that `websockets` is reading, which have not arrived."""
@@ -98,9 +99,14 @@ class FastLane(WebSocketLane, asyncio.Protocol):
     # ---- in
 
     def data_received(self, data: bytes) -> None:
-        # The short cut: one whole, final, masked text frame below 126 bytes, which is nearly all that clients send.
+        # The short cut: one whole, final, masked text frame below 126 bytes, which is nearly all that clients send, and
+        # a message for the session that rides here.
         if self._straight and data[0] == TEXT and len(data) > 5 and len(data) == data[1] - 122:
-            self.receive(apply_mask(data[6:], data[2:6]))
+            payload = apply_mask(data[6:], data[2:6])
+            if payload[:1] == MESSAGE:
+                self.connection.on_text(payload)  # type: ignore[union-attr]
+            else:
+                self.receive(payload)
         else:
             self._feed(data)
 
@@ -136,7 +142,7 @@ class FastLane(WebSocketLane, asyncio.Protocol):
                     self._keep(data[position:])
                     return
             self._owed = header + length
-        self._straight = not self._owed and self._fragments is None and self._is_open()
+        self._straight = not self._owed and self._fragments is None and self._rides()
 
     def _keep(self, rest: bytes) -> None:
         self._tail = rest
@@ -150,6 +156,9 @@ class FastLane(WebSocketLane, asyncio.Protocol):
             and length <= self.engine.settings.max_payload
             and self._is_open()
         )
+
+    def _rides(self) -> bool:
+        return self.connection is not None and self.connection.lane is self and self._is_open()
 
     def _is_open(self) -> bool:
         return self._plain is None or self._plain.state is OPEN
@@ -232,6 +241,7 @@ class FastLane(WebSocketLane, asyncio.Protocol):
         if self.framed:
             # From here on the fan-out calls the transport's own method, with nothing of ours in between.
             connection.ride(self, self._transport.write, framed=True)
+        self._straight = self._rides()
         return connection
 
     def pause_writing(self) -> None:
@@ -266,6 +276,7 @@ class FastLane(WebSocketLane, asyncio.Protocol):
 
     def close(self, *, abort: bool = False) -> None:
         self.connection = None
+        self._straight = False
         if abort:
             self._transport.abort()
         else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from typing import Any
 
 import orjson
@@ -18,6 +19,8 @@ from .lane import WebSocketLane, find_session
 from .request import Request
 
 __all__ = ["serve_websocket"]
+
+log = logging.getLogger("shoal.transport")
 
 
 async def serve_websocket(engine: BaseEngine[Any], scope: Any, receive: Any, send: Any) -> None:
@@ -89,7 +92,9 @@ class AsgiLane(WebSocketLane):
         finally:
             for task in (writer, self._reader):
                 task.cancel()
-            await asyncio.gather(writer, self._reader, return_exceptions=True)
+            for result in await asyncio.gather(writer, self._reader, return_exceptions=True):
+                if isinstance(result, Exception):
+                    log.error("a WebSocket failed", exc_info=result)
             self.lost()
 
     async def _say_goodbye(self, receive: Any) -> None:
