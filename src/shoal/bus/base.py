@@ -1,0 +1,150 @@
+"""The contract of a bus: it carries bytes on named channels between nodes, and says whether it can do so right now.
+
+Here are the protocol that every bus keeps, its counters, and its bounds. A bus knows no rooms, no packets and no nodes;
+it never looks into a payload. ``tests/contract/test_bus.py`` holds every implementation to this page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Protocol
+
+from ..errors import ConfigurationError
+
+__all__ = [
+    "BACKOFF_FIRST",
+    "BACKOFF_MAX",
+    "BUFFER_BYTES",
+    "CLOSE_FLUSH",
+    "CONNECT_TIMEOUT",
+    "DEFAULT_LIMITS",
+    "PROBE_INTERVAL",
+    "PROBE_TIMEOUT",
+    "Bus",
+    "BusLimits",
+    "BusStats",
+    "OnMessage",
+    "OnState",
+    "encode_channel",
+]
+
+OnMessage = Callable[[str, bytes], None]
+"""Called with a channel and a payload, on the loop, in the order of arrival."""
+OnState = Callable[[bool], None]
+"""Called with ``True`` when the link is up and every subscription is placed, with ``False`` when it is down."""
+
+BUFFER_BYTES = 8 * 1024 * 1024
+"""A second or two of a busy node's broadcasts: enough for a broker's restart, and a size nobody has to plan for."""
+CONNECT_TIMEOUT = 5.0
+"""Several round trips to another continent, TLS included. A peer that is silent for longer is not a broker."""
+PROBE_INTERVAL = 5.0
+"""One small message a node every five seconds costs nothing, and a deaf node is found within ten."""
+PROBE_TIMEOUT = 5.0
+"""Longer than a fork or a slow command usually holds a broker up: to reconnect all nodes costs more than to wait."""
+BACKOFF_FIRST = 0.1
+"""A broker that was only restarted is back before anybody notices."""
+BACKOFF_MAX = 5.0
+"""With full jitter a node tries every 2.5 s on average: an outage ends soon after the broker's does."""
+CLOSE_FLUSH = 1.0
+"""Seconds that ``close`` gives waiting publishes. A deployment waits for this, node by node."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BusLimits:
+    """Bounds and intervals of a bus. Durations are seconds, sizes are bytes.
+
+    Raises:
+        ConfigurationError: A value is not greater than zero.
+    """
+
+    buffer_bytes: int = BUFFER_BYTES
+    """Publishes that may wait while the broker is away or does not read. Beyond it the oldest are dropped."""
+    connect_timeout: float = CONNECT_TIMEOUT
+    """How long connecting, greeting, or one step of placing the subscriptions may take."""
+    probe_interval: float = PROBE_INTERVAL
+    """Pause between two probes: messages that a node sends to itself to know that it still hears."""
+    probe_timeout: float = PROBE_TIMEOUT
+    """How long a probe may take before the link is declared down. Keep it above the longest stall of the loop."""
+    backoff_first: float = BACKOFF_FIRST
+    """Upper end of the first pause between two attempts. It doubles with every failure; the pause itself is random."""
+    backoff_max: float = BACKOFF_MAX
+    """Where the doubling ends."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if not getattr(self, field.name) > 0:
+                raise ConfigurationError(f"{field.name}={getattr(self, field.name)!r}: must be more than 0")
+
+
+DEFAULT_LIMITS = BusLimits()
+
+
+@dataclass(slots=True)
+class BusStats:
+    """What a bus has counted since it was made."""
+
+    published: int = 0
+    """Publishes handed to the broker."""
+    dropped: int = 0
+    """Publishes dropped at a bound, refused by the broker, or left at ``close``; on ``memory://`` also deliveries."""
+    unconfirmed: int = 0
+    """Published, but the link was lost before the broker answered: delivered or not, none can tell. Never repeated."""
+    received: int = 0
+    """Messages passed to ``on_message``."""
+    reconnects: int = 0
+    """Times the link came back after it had been up."""
+
+
+class Bus(Protocol):
+    """Carries bytes on channels. All methods are called on the loop that ``start`` ran on.
+
+    Order: what one node publishes arrives at every subscriber in publish order, across channels. A node hears its own
+    publishes. Delivery is at most once: a message may be lost with the link, and is never repeated.
+    """
+
+    up: bool
+    """Whether the link is usable and every subscription is placed."""
+    stats: BusStats
+
+    async def start(self, on_message: OnMessage, on_state: OnState) -> None:
+        """Connect, and stay connected until ``close``.
+
+        Returns once the first attempt was made, successful or not; further ones follow with growing, random pauses.
+        ``on_state`` alternates, beginning with ``True``; before that the bus is down. Callbacks run on the loop and
+        must not block; one that raises is logged. None runs after ``close`` was called.
+
+        Raises:
+            RuntimeError: The bus was started before, or is closed.
+        """
+
+    def publish(self, channel: str, payload: bytes) -> None:
+        """Queue ``payload`` for every subscriber of ``channel``.
+
+        Never waits and never raises for a broker that is away: the message is kept until it is back. Beyond
+        ``BusLimits.buffer_bytes`` the oldest waiting messages are dropped, counted, and logged once per outage.
+        """
+
+    def subscribe(self, channel: str) -> None:
+        """Hear ``channel`` once the broker has taken the subscription: see ``settled``. Idempotent, never waits."""
+
+    def unsubscribe(self, channel: str) -> None:
+        """Hear nothing on ``channel`` any more, from now on. Idempotent, never waits."""
+
+    async def settled(self, timeout: float) -> bool:
+        """Wait until the broker has confirmed every ``subscribe`` and ``unsubscribe`` made before this call.
+
+        Args:
+            timeout: Seconds to wait at most.
+
+        Returns:
+            ``True`` once confirmed. ``False`` after ``timeout``, and at once while the link is down or when it is lost.
+        """
+
+    async def close(self) -> None:
+        """Flush for up to ``CLOSE_FLUSH`` seconds, then disconnect. Idempotent. Leaves no task and no socket."""
+
+
+def encode_channel(channel: str) -> bytes:
+    """Return the bytes of a channel's name. Any ``str`` has some: JavaScript's room names may hold lone surrogates."""
+    return channel.encode("utf-8", "surrogatepass")

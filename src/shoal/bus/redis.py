@@ -1,0 +1,239 @@
+"""Redis and Valkey Pub/Sub as a bus: two connections, one that publishes and one that hears, lost and found together.
+
+This module owns the life of the link: connecting, the watchdog, the states and the pauses between attempts. What is
+written and what arrives is the business of its two halves. It knows no bytes of the protocol.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import math
+import random
+import secrets
+from typing import Any
+
+from ..errors import BrokerError
+from .base import CLOSE_FLUSH, DEFAULT_LIMITS, BusLimits, BusStats, OnMessage, OnState
+from .redis_publish import Publisher, PublishLink
+from .redis_subscribe import SubscribeLink, Subscriptions
+from .redis_url import Endpoint
+from .redis_wire import RedisLink, open_link, reason_of
+
+__all__ = ["RedisBus", "longest_pause"]
+
+PROBE_CHANNEL = "shoal:probe:"
+PROBE_TICKS = 4
+"""A probe's time is counted in ticks: a loop that was blocked loses one, and hears the answer in the next."""
+DOUBLINGS = 30
+"""Beyond this many failures the pause between two attempts is at its bound with any options."""
+
+logger = logging.getLogger("shoal.bus")
+
+
+class RedisBus:
+    """A :class:`shoal.bus.Bus` over Redis Pub/Sub.
+
+    Args:
+        url: ``redis://`` or ``rediss://``; see :meth:`Endpoint.parse`.
+        limits: Bounds and intervals.
+
+    Raises:
+        ConfigurationError: The URL cannot be used.
+    """
+
+    def __init__(self, url: str, *, limits: BusLimits = DEFAULT_LIMITS) -> None:
+        self.up = False
+        self.stats = BusStats()
+        self._endpoint = Endpoint.parse(url)
+        self._limits = limits
+        self._label = f"broker {self._endpoint.label}"
+        # Nobody else may write to it: a foreign answer would make a deaf node believe that it hears.
+        self._probe_channel = PROBE_CHANNEL + secrets.token_hex(8)
+        self._publisher = Publisher(limits.buffer_bytes, self.stats, self._label)
+        self._subscriptions = Subscriptions(self.stats, self._probe_channel)
+        self._links: list[RedisLink] = []
+        self._lost: asyncio.Future[str] | None = None
+        self._on_state: OnState | None = None
+        self._attempted: asyncio.Event | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._rose = False
+        self._risen_at = math.inf
+        self._said = ""  # the reason that was logged last in this outage
+
+    async def start(self, on_message: OnMessage, on_state: OnState) -> None:
+        """Connect, and keep connecting until :meth:`close`."""
+        if self._task is not None or self._closing is not None:
+            raise RuntimeError("the bus is closed" if self._closing else "the bus was started before")
+        self._subscriptions.on_message = on_message
+        self._on_state = on_state
+        self._attempted = asyncio.Event()
+        self._task = asyncio.create_task(self._run(), name=f"{self._label}: link")
+        await self._attempted.wait()
+
+    def publish(self, channel: str, payload: bytes) -> None:
+        """Publish at the end of this turn of the loop, or when the broker is back."""
+        self._publisher.publish(channel, payload)
+
+    def subscribe(self, channel: str) -> None:
+        """Hear ``channel``."""
+        self._subscriptions.add(channel)
+
+    def unsubscribe(self, channel: str) -> None:
+        """Hear ``channel`` no more."""
+        self._subscriptions.remove(channel)
+
+    async def settled(self, timeout: float) -> bool:
+        """Wait for the broker's confirmations."""
+        return self.up and await self._subscriptions.settled(timeout)
+
+    async def close(self) -> None:
+        """Flush, then disconnect. Every caller returns when it is done."""
+        if self._closing is None:
+            self._subscriptions.close()
+            self._on_state = None
+            self._closing = asyncio.create_task(self._close(), name=f"{self._label}: close")
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        if self.up:
+            await self._publisher.drain(CLOSE_FLUSH)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+        self._publisher.close()
+        if self._attempted is not None:
+            self._attempted.set()
+
+    async def _run(self) -> None:
+        failures = 0
+        while True:
+            self._risen_at = math.inf
+            try:
+                await self._live()
+            except (BrokerError, OSError) as error:
+                self._complain(error)
+            except Exception:  # a mistake in here must not leave a node deaf for good
+                logger.exception("%s: unexpected failure, reconnecting", self._label)
+            if asyncio.get_running_loop().time() - self._risen_at > self._limits.backoff_max:
+                failures = 0  # the link held: this is not a broker that comes and goes
+            assert self._attempted is not None
+            self._attempted.set()
+            # Full jitter: a cluster must not come back as one.
+            await asyncio.sleep(random.uniform(0, longest_pause(failures, self._limits)))
+            failures += 1
+
+    async def _live(self) -> None:
+        """Connect, rise, and return never: the loss of the link is an exception."""
+        self._lost = asyncio.get_running_loop().create_future()
+        try:
+            await self._connect()
+            self._rise()
+            await self._watch(self._lost)
+        finally:
+            self._fall("the link was given up")
+            links, self._links = self._links, []
+            for link in links:
+                link.abort()
+            for link in links:
+                await link.close()
+
+    async def _connect(self) -> None:
+        patience = self._limits.connect_timeout
+        publish = functools.partial(PublishLink, self._publisher, self._fall)
+        subscribe = functools.partial(SubscribeLink, self._subscriptions, self._fall)
+        try:
+            async with asyncio.timeout(patience):
+                publisher = await open_link(self._endpoint, publish)
+                self._links.append(publisher)
+                subscriber = await open_link(self._endpoint, subscribe)
+                self._links.append(subscriber)
+                self._raise_if_lost()
+        except TimeoutError as error:
+            raise BrokerError(f"no answer within {patience:g} s") from error
+        self._subscriptions.attach(subscriber)
+        placed = await self._subscriptions.placed(patience)
+        self._raise_if_lost()
+        if not placed:
+            raise BrokerError(f"subscriptions not confirmed within {patience:g} s")
+        self._publisher.attach(publisher)
+
+    async def _watch(self, lost: asyncio.Future[str]) -> None:
+        """Probe the link until it is lost."""
+        loop = asyncio.get_running_loop()
+        tick = self._limits.probe_timeout / PROBE_TICKS
+        while True:
+            await asyncio.wait({lost}, timeout=self._limits.probe_interval)
+            self._raise_if_lost()
+            heard: asyncio.Future[None] = loop.create_future()
+            token = secrets.token_bytes(8)
+            self._subscriptions.on_probe = functools.partial(_answer, heard, token)
+            self._publisher.probe(self._probe_channel, token)
+            either: set[asyncio.Future[Any]] = {lost, heard}
+            silent_ticks = 0
+            while silent_ticks < PROBE_TICKS and not heard.done():
+                before = self.stats.received
+                await asyncio.wait(either, timeout=tick, return_when=asyncio.FIRST_COMPLETED)
+                self._raise_if_lost()
+                # A node that is behind with its messages hears its probe late. Both connections work all the same,
+                # and a reconnect would lose what it has not heard yet.
+                is_behind = self.stats.received > before and self._publisher.is_probe_answered
+                silent_ticks = 0 if is_behind else silent_ticks + 1
+            if not heard.done():
+                self._fall(f"a probe was not heard within {self._limits.probe_timeout:g} s")
+
+    def _raise_if_lost(self) -> None:
+        if self._lost is not None and self._lost.done():
+            raise BrokerError(self._lost.result())
+
+    def _rise(self) -> None:
+        self.up = True
+        self._risen_at = asyncio.get_running_loop().time()
+        self.stats.reconnects += self._rose
+        logger.info("%s: connected", self._label)
+        self._rose, self._said = True, ""
+        self._tell(True)
+        assert self._attempted is not None
+        self._attempted.set()
+
+    def _fall(self, reason: str) -> None:
+        """Go down at once, from wherever the loss was noticed, so that nothing is written to a dead link."""
+        if self._lost is None or self._lost.done():
+            return
+        self._lost.set_result(reason)
+        for link in self._links:
+            link.abort()
+        self._publisher.detach()
+        self._subscriptions.detach()
+        if self.up:
+            self.up = False
+            self._tell(False)
+
+    def _tell(self, up: bool) -> None:
+        if self._on_state is None:
+            return
+        try:
+            self._on_state(up)
+        except Exception:  # whatever the layer above raises: the link goes on
+            logger.exception("%s: the change of state was not handled", self._label)
+
+    def _complain(self, error: Exception) -> None:
+        """Log why there is no link: once for each reason, not for each attempt."""
+        reason = reason_of(error)
+        if self._closing is None:
+            logger.log(
+                logging.DEBUG if reason == self._said else logging.WARNING, "%s: %s; retrying", self._label, reason
+            )
+        self._said = reason
+
+
+def longest_pause(failures: int, limits: BusLimits) -> float:
+    """Return the upper end, in seconds, of the pause after an attempt that ``failures`` others failed before."""
+    return min(limits.backoff_max, limits.backoff_first * 2.0 ** min(failures, DOUBLINGS))
+
+
+def _answer(heard: asyncio.Future[None], token: bytes, payload: bytes) -> None:
+    if payload == token and not heard.done():
+        heard.set_result(None)

@@ -1,0 +1,92 @@
+"""A Redis URL, read once: where to connect, how to greet, and what to call the broker in a log.
+
+The reading is redis-py's own, so that a URL means here what it means everywhere else. This module opens no connection.
+"""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from redis.asyncio.connection import SSLConnection, parse_url
+from redis.exceptions import RedisError
+
+from ..errors import ConfigurationError
+
+__all__ = ["Command", "Endpoint"]
+
+Command = tuple[bytes, ...]
+"""The words of one command."""
+
+CLIENT_NAME = "shoal"
+_OPTIONS = frozenset({"host", "port", "db", "username", "password", "client_name"})
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One broker, as its URL describes it."""
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None
+    login: tuple[Command, ...]
+    """Commands that must succeed before anything else: AUTH and SELECT, where the URL asks for them."""
+    client_name: str
+    label: str
+    """Scheme, host and port: never the password."""
+
+    @classmethod
+    def parse(cls, url: str) -> Endpoint:
+        """Read a ``redis://`` or ``rediss://`` URL.
+
+        Args:
+            url: ``redis[s]://[[user][:password]@]host[:port][/db]``, with redis-py's ``ssl_*`` options and
+                ``client_name`` in the query.
+
+        Raises:
+            ConfigurationError: The URL cannot be read, has an unknown option, or names a certificate that cannot be.
+        """
+        label = _label(url)
+        try:
+            options: dict[str, Any] = {**parse_url(url)}
+            tls = _tls(options)
+            host = str(options.get("host", "localhost"))
+            host.encode("idna")
+            port = int(options.get("port", 6379))
+        except (ValueError, TypeError, OSError, RedisError) as error:
+            raise ConfigurationError(f"broker {label}: {error}") from error
+        if unknown := sorted(set(options) - _OPTIONS):
+            raise ConfigurationError(f"broker {label}: unknown option {unknown[0]!r} in the URL")
+        if "db" not in options and urlsplit(url).path.strip("/"):
+            raise ConfigurationError(f"broker {label}: {urlsplit(url).path!r} is no database number")
+        return cls(host, port, tls, _login(options), str(options.get("client_name", CLIENT_NAME)), label)
+
+
+def _label(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.partition('?')[0].partition('/')[0].rpartition('@')[2]}"
+
+
+def _tls(options: dict[str, Any]) -> ssl.SSLContext | None:
+    """Take the ``ssl_*`` options out of ``options`` and make a context of them, as redis-py would."""
+    if options.pop("connection_class", None) is not SSLConnection:
+        return None
+    chosen = {name: options.pop(name) for name in list(options) if name.startswith("ssl_")}
+    # redis-py 5 did not check the host's name unless asked to; 6 and later do.
+    chosen.setdefault("ssl_check_hostname", True)
+    context: ssl.SSLContext = SSLConnection(**chosen).ssl_context.get()
+    return context
+
+
+def _login(options: dict[str, Any]) -> tuple[Command, ...]:
+    commands: list[Command] = []
+    username, password = options.get("username"), options.get("password")
+    if username:
+        commands.append((b"AUTH", username.encode(), (password or "").encode()))
+    elif password:
+        commands.append((b"AUTH", password.encode()))
+    if options.get("db"):
+        commands.append((b"SELECT", b"%d" % options["db"]))
+    return tuple(commands)
