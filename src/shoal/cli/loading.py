@@ -1,0 +1,89 @@
+"""From ``module:attribute`` to an ASGI application.
+
+Imports what it is told to and looks at its shape. It runs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import sys
+import traceback
+from types import ModuleType
+from typing import Any
+
+from ..errors import ConfigurationError
+
+__all__ = ["load_app"]
+
+
+def load_app(target: str) -> Any:
+    """Import ``target`` from the working directory or from what is installed, and return it.
+
+    Args:
+        target: ``module:attribute``; the attribute may have dots.
+
+    Raises:
+        ConfigurationError: There is no such module or attribute, importing it failed, or it is no ASGI application.
+    """
+    module, colon, attribute = target.partition(":")
+    if not (module and colon and attribute):
+        raise ConfigurationError(f"cannot load {target!r}: write module:attribute, as in app:io")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    return _check_shape(target, _find(target, _import(target, module), attribute))
+
+
+def _import(target: str, module: str) -> ModuleType:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (module == error.name or module.startswith(error.name + ".")):
+            raise ConfigurationError(f"cannot load {target}: there is no module {error.name!r} here") from error
+        raise _failed(target, error) from error
+    except (Exception, SystemExit) as error:  # importing runs the application's code: anything may arrive
+        raise _failed(target, error) from error
+
+
+def _failed(target: str, error: BaseException) -> ConfigurationError:
+    reason = traceback.format_exception_only(error)[-1].strip()
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if "importlib" not in f.filename]
+    frames = [f for f in frames if f.filename != __file__]
+    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    return ConfigurationError(f"cannot load {target}: {reason}{place}")
+
+
+def _find(target: str, module: ModuleType, attribute: str) -> Any:
+    found: Any = module
+    for name in attribute.split("."):
+        try:
+            found = getattr(found, name)
+        except AttributeError as error:
+            raise ConfigurationError(f"cannot load {target}: {module.__name__} has no {attribute!r}") from error
+    return found
+
+
+def _check_shape(target: str, app: Any) -> Any:
+    """An ASGI 3 application is called with scope, receive and send."""
+    complaint = f"{target} is no ASGI application: it is {_describe(app)}"
+    if not callable(app) or inspect.isclass(app):
+        raise ConfigurationError(complaint)
+    try:
+        signature = inspect.signature(app)
+    except (ValueError, TypeError):  # written in C: there is nothing to look at
+        return app
+    try:
+        signature.bind(None, None, None)
+    except TypeError as error:
+        raise ConfigurationError(f"{complaint} that does not take scope, receive and send") from error
+    return app
+
+
+def _describe(thing: Any) -> str:
+    if inspect.isclass(thing):
+        return f"the class {thing.__name__}, not an instance of it"
+    if inspect.isfunction(thing):
+        return f"the function {thing.__name__}"
+    kind = type(thing).__name__
+    return f"{'an' if kind[:1].lower() in 'aeiou' else 'a'} {kind}"

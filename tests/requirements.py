@@ -1,0 +1,36 @@
+"""What a test needs and a machine may lack: a program, a browser, an npm package.
+
+A missing thing skips the test. With SHOAL_TEST_REQUIRE=all it fails it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def need(*programs: str) -> str:
+    """The path of the first of `programs` that is installed, or the end of the test that asks for one."""
+    path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])  # Debian's nginx is there
+    found = next(filter(None, (shutil.which(program, path=path) for program in programs)), None)
+    return found or missing(f"{' or '.join(programs)} is not installed")
+
+
+def need_npm(package: str) -> Path:
+    """The folder of an npm package, installed at the root of the repository or on NODE_PATH."""
+    places = [ROOT / "node_modules", *map(Path, filter(None, os.environ.get("NODE_PATH", "").split(os.pathsep)))]
+    found = [place / package for place in places if (place / package / "package.json").is_file()]
+    return found[0] if found else missing(f"the npm package {package} is not installed")
+
+
+def missing(reason: str) -> NoReturn:
+    """Skip the test that asks, or fail it where nothing may be missing."""
+    if os.environ.get("SHOAL_TEST_REQUIRE") == "all":
+        pytest.fail(reason)
+    pytest.skip(reason)

@@ -1,0 +1,75 @@
+"""`module:attribute` becomes an ASGI application, or one line that says why it does not."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shoal.cli.loading import load_app
+from shoal.errors import ConfigurationError
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A working directory for one test, out of which modules are imported and then forgotten."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    known = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - known:
+        del sys.modules[name]
+
+
+def refusal(target: str) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        load_app(target)
+    return str(caught.value)
+
+
+def test_an_application_is_found_in_the_working_directory(here: Path) -> None:
+    (here / "mine.py").write_text("async def app(scope, receive, send): ...\n")
+    assert load_app("mine:app").__name__ == "app"
+
+
+def test_an_attribute_may_have_dots_and_an_application_may_be_an_object(here: Path) -> None:
+    (here / "mine.py").write_text(
+        "class App:\n    async def __call__(self, scope, receive, send): ...\nclass shop: io = App()\n"
+    )
+    assert type(load_app("mine:shop.io")).__name__ == "App"
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("app = 3", "mine:app is no ASGI application: it is an int"),
+        ("class app: ...", "the class app, not an instance of it"),
+        ("def app(environ): ...", "the function app that does not take scope, receive and send"),
+        ("other = 1", "cannot load mine:app: mine has no 'app'"),
+        ("import no_such_thing", "ModuleNotFoundError: No module named 'no_such_thing'"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("def (", "SyntaxError"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+    ],
+)
+def test_what_is_no_application_is_refused_in_words(here: Path, source: str, words: str) -> None:
+    (here / "mine.py").write_text(source + "\n")
+    assert words in refusal("mine:app")
+
+
+def test_a_failed_import_says_where_it_failed(here: Path) -> None:
+    (here / "mine.py").write_text("\n\nboom\n")
+    assert refusal("mine:app").endswith(f"({here / 'mine.py'}, line 3)")
+
+
+@pytest.mark.parametrize("target", ["mine", "mine:", ":app", ""])
+def test_both_halves_of_a_target_are_needed(here: Path, target: str) -> None:
+    assert "write module:attribute" in refusal(target)
+
+
+def test_a_missing_module_is_told_from_one_that_a_module_misses(here: Path) -> None:
+    assert refusal("nowhere:app") == "cannot load nowhere:app: there is no module 'nowhere' here"
+    assert "no module 'nowhere'" in refusal("nowhere.deep:app")
