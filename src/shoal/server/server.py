@@ -239,7 +239,5 @@ class Server(Broadcasting):
             )
 
     def _link_changed(self, up: bool) -> None:
-        if up:
-            self.log.info("%s: the link to the broker is up", self.node)
-        else:
+        if not up:
             self.log.warning("%s: the link to the broker is down; this node is not ready until it is back", self.node)

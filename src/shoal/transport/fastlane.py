@@ -21,7 +21,7 @@ from ..protocol.engineio import Packet
 from ..protocol.frames import apply_mask, parse_header, text_frame
 from .connection import Connection
 from .engine import BaseEngine
-from .lane import WebSocketLane
+from .lane import WebSocketLane, refuse
 from .request import Request
 
 __all__ = ["FastLane"]
@@ -101,7 +101,7 @@ class FastLane(WebSocketLane, asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         # The short cut: one whole, final, masked text frame below 126 bytes, which is nearly all that clients send, and
         # a message for the session that rides here.
-        if self._straight and data[0] == TEXT and len(data) > 5 and len(data) == data[1] - 122:
+        if self._straight and data[0] == TEXT and 5 < len(data) == data[1] - 122 < 132:
             payload = apply_mask(data[6:], data[2:6])
             if payload[:1] == MESSAGE:
                 self.connection.on_text(payload)  # type: ignore[union-attr]
@@ -210,7 +210,7 @@ class FastLane(WebSocketLane, asyncio.Protocol):
         if plain.close_expected():
             # The peer closed, or broke the protocol: nothing that it says now counts.
             self._straight = False
-            self.receive = self._refuse
+            self.receive = refuse
             self.engine.wheel.place(self, self.engine.wheel.now() + self.engine.settings.close_timeout)
 
     # ---- out
@@ -284,7 +284,7 @@ class FastLane(WebSocketLane, asyncio.Protocol):
 
     def hang_up(self) -> None:
         """Send a close frame and wait for the client's; then, or at the deadline, close the connection."""
-        self.receive = self._refuse
+        self.receive = refuse
         self._straight = False
         plain = self._machine()
         if self._transport.is_closing():

@@ -17,7 +17,7 @@ from .connection import Connection
 from .engine import BAD_REQUEST, UNKNOWN_SID, BaseEngine, Refusal
 from .request import Request
 
-__all__ = ["WebSocketLane", "find_session"]
+__all__ = ["WebSocketLane", "find_session", "refuse"]
 
 PROBE: Final = b"2probe"
 UPGRADE: Final = engineio.UPGRADE.encode()
@@ -32,6 +32,13 @@ def find_session(engine: BaseEngine[Any], request: Request) -> Connection | Refu
     if connection is None:
         return UNKNOWN_SID
     return connection if engine.settings.allow_upgrades else BAD_REQUEST
+
+
+def refuse(payload: bytes) -> None:
+    """Takes what comes on a WebSocket that is about to be closed: nothing is expected there.
+
+    A function, not a method: a lane that held a method of its own would wait for the garbage collector.
+    """
 
 
 class WebSocketLane(ABC):
@@ -50,7 +57,7 @@ class WebSocketLane(ABC):
         self.engine = engine
         self.slot = -1
         self.connection: Connection | None = None
-        self.receive: Callable[[bytes], None] = self._refuse
+        self.receive: Callable[[bytes], None] = refuse
         """Takes the text messages that arrive, as UTF-8."""
 
     @abstractmethod
@@ -115,9 +122,6 @@ class WebSocketLane(ABC):
         else:
             self.hang_up()
 
-    def _refuse(self, payload: bytes) -> None:  # noqa: B027 - it does nothing on purpose
-        """Nothing is expected on a WebSocket that is about to be closed."""
-
     # ---- end
 
     def on_due(self, now: float) -> None:
@@ -128,14 +132,14 @@ class WebSocketLane(ABC):
         """The WebSocket is gone; its session with it, unless that still lives on polling."""
         self.engine.wheel.remove(self)
         connection, self.connection = self.connection, None
-        self.receive = self._refuse
+        self.receive = refuse
         if connection is None or connection.try_move(Move.PROBE_LOST):
             return
         if connection.state is State.WEBSOCKET:
             connection.lost()
 
-    def discard(self) -> None:  # noqa: B027 - as above
+    def discard(self) -> None:  # noqa: B027 - it does nothing on purpose
         """Nothing takes over from a WebSocket."""
 
-    def nudge(self) -> None:  # noqa: B027 - as above
+    def nudge(self) -> None:  # noqa: B027 - it does nothing on purpose
         """A WebSocket has no pending poll."""

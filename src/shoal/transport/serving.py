@@ -75,7 +75,7 @@ def run(
             ssl_keyfile=ssl_keyfile,
             backlog=BACKLOG,
         )
-        server = _Server(config, on_started)
+        server = _Server(config, engine_of(app), on_started)
         with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again after an orderly stop
             server.run(sockets=sockets)
         if not server.started:
@@ -83,16 +83,28 @@ def run(
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, with a word when it listens."""
+    """uvicorn's server, with a word when it listens, and an end that sessions know of."""
 
-    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None] | None) -> None:
+    def __init__(
+        self, config: uvicorn.Config, engine: BaseEngine[Any] | None, on_started: Callable[[], None] | None
+    ) -> None:
         super().__init__(config)
+        self._engine = engine
         self._on_started = on_started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started and self._on_started is not None:
             self._on_started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close the sessions first: a waiting poll would hold uvicorn up, and clients can leave for other nodes."""
+        for listener in self.servers:
+            listener.close()
+        if self._engine is not None:
+            for session in list(self._engine.sessions.values()):
+                session.close("server shutting down")
+        await super().shutdown(sockets)
 
 
 def engine_of(app: Any) -> BaseEngine[Any] | None:

@@ -15,7 +15,7 @@ import orjson
 
 from ..protocol.engineio import Packet, payload_size
 from .engine import BaseEngine, Refusal
-from .lane import WebSocketLane, find_session
+from .lane import WebSocketLane, find_session, refuse
 from .request import Request
 
 __all__ = ["serve_websocket"]
@@ -172,7 +172,7 @@ class AsgiLane(WebSocketLane):
         self._go_on.set()
 
     def hang_up(self) -> None:
-        self.receive = self._refuse
+        self.receive = refuse
         self._hung_up = True
         self._go_on.set()
         self._wake.set()
