@@ -137,8 +137,11 @@ class Broadcasting:
 
     __slots__ = ()
 
-    def _everyone(self) -> Broadcast:
+    def _home(self) -> Namespace:
         raise NotImplementedError
+
+    def _everyone(self) -> Broadcast:
+        return Broadcast(self._home())
 
     def emit(self, event: str, *args: Any) -> None:
         """Emit an event to every socket. See :meth:`Broadcast.emit`."""
@@ -146,7 +149,7 @@ class Broadcasting:
 
     def to(self, *rooms: str) -> Broadcast:
         """Sockets in any of these rooms."""
-        return self._everyone().to(*rooms)
+        return Broadcast(self._home(), room_names(rooms))
 
     in_ = to
 

@@ -14,7 +14,7 @@ from ..errors import ConfigurationError, PayloadError
 from ..fanout.rooms import Rooms
 from ..protocol.socketio import EVENT, RESERVED_EVENTS, PacketType
 from .acks import Answers
-from .broadcast import Broadcast, Broadcasting
+from .broadcast import Broadcasting
 from .handlers import Handler, HandlerTable
 from .socket import Socket
 
@@ -167,8 +167,8 @@ class Namespace(Broadcasting):
         """Sockets of this node, by id. A copy."""
         return dict(self.rooms.by_id)
 
-    def _everyone(self) -> Broadcast:
-        return Broadcast(self)
+    def _home(self) -> Namespace:
+        return self
 
     # ---- for sockets and broadcasts
 

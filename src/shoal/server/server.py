@@ -30,7 +30,7 @@ from ..transport.engine import BaseEngine
 from ..transport.ids import new_socket_id
 from .acks import Answers
 from .acks import register as register_answers
-from .broadcast import Broadcast, Broadcasting
+from .broadcast import Broadcasting
 from .client import Client
 from .namespace import Matcher, Namespace, Namespaces
 from .runners import Runners
@@ -157,8 +157,8 @@ class Server(Broadcasting):
         """Sockets in ``/`` on this node, by id. A copy."""
         return self._root.sockets
 
-    def _everyone(self) -> Broadcast:
-        return Broadcast(self._root)
+    def _home(self) -> Namespace:
+        return self._root
 
     # ---- lifecycle
 
@@ -169,7 +169,10 @@ class Server(Broadcasting):
         """
         if self._started is None:
             self._started = asyncio.ensure_future(self._start())
-        await asyncio.shield(self._started)
+        if self._started.done():
+            self._started.result()
+        else:
+            await asyncio.shield(self._started)
 
     async def _start(self) -> None:
         if self.link is not None:

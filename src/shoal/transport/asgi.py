@@ -97,9 +97,9 @@ class EngineApp:
         allowed = settings.cors_origins
         if allowed is None:
             return []
-        origin = request.headers.get("origin")
         if allowed == "*" and not settings.cors_credentials:
             return [(b"access-control-allow-origin", b"*")]
+        origin = request.headers.get("origin")
         if origin is None or (allowed != "*" and origin not in origins(allowed)):
             return [(b"vary", b"Origin")]
         headers = [(b"access-control-allow-origin", origin.encode("latin-1", "replace")), (b"vary", b"Origin")]
