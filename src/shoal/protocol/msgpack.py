@@ -65,7 +65,7 @@ def decode(message: bytes, max_depth: int) -> Packet:
         raise SocketProtocolError("unknown packet type, or a bad namespace")
     if ack_id is not None and not (type(ack_id) is int and 0 <= ack_id < MAX_ACK_ID):
         raise SocketProtocolError("bad acknowledgement id")
-    data = _plain(fields.get("data"), max_depth - 1)
+    data = _plain(fields.get("data"), max_depth)
     _check(kind, data)
     return Packet(kind, namespace, data, ack_id)
 
@@ -90,7 +90,7 @@ def _check(kind: PacketType, data: Any) -> None:
 
 def _plain(value: Any, depth: int) -> Any:
     """Lists and maps as JSON would hold them: keys are text, dates are text, nothing is too deep."""
-    if depth < 0:
+    if depth == 0 and isinstance(value, list | dict):
         raise SocketProtocolError("nested too deep")
     if isinstance(value, list):
         return [_plain(item, depth - 1) for item in value]

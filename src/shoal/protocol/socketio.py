@@ -168,7 +168,7 @@ def _loads_lenient(text: bytes, cause: ValueError) -> Any:
     try:
         if "surrogate" not in str(cause):
             raise cause
-        clean = json.dumps(json.loads(text), ensure_ascii=False).encode("utf-16", "surrogatepass")
+        clean = json.dumps(json.loads(text.decode()), ensure_ascii=False).encode("utf-16", "surrogatepass")
         return orjson.loads(clean.decode("utf-16", "replace"))
     except (ValueError, RecursionError) as error:
         raise SocketProtocolError(f"bad JSON: {cause}") from error

@@ -38,7 +38,7 @@ EVENT_DIGIT = b"2"
 class Client:
     """A connection and its sockets."""
 
-    __slots__ = ("_decoder", "_max_depth", "_root", "_server", "connection", "slot", "sockets")
+    __slots__ = ("_decoder", "_entering", "_max_depth", "_root", "_server", "connection", "slot", "sockets")
 
     def __init__(self, server: Server, connection: Connection) -> None:
         self._server = server
@@ -46,6 +46,8 @@ class Client:
         self.sockets: dict[str, Socket] = {}
         self._root: Socket | None = None
         """The socket in ``/``, where nearly all events go."""
+        self._entering: frozenset[str] = frozenset()
+        """Namespaces that are being looked for."""
         self._decoder: Decoder | None = None
         """Only while a packet waits for attachments."""
         self._max_depth = server.settings.max_depth
@@ -149,13 +151,22 @@ class Client:
         name = packet.namespace
         if name in self.sockets:
             self._broken(SocketProtocolError(f"connected to {name!r} twice"))
-        elif len(self.sockets) >= self._server.settings.max_namespaces:
+        elif name in self._entering:
+            return  # the answer to the first one is on its way
+        elif len(self.sockets) + len(self._entering) >= self._server.settings.max_namespaces:
             self._send_refusal(name, "too many namespaces", None)
         else:
+            self._entering |= {name}
             self._server.runners.submit(self._enter(name, packet.data))
 
     async def _enter(self, name: str, auth: dict[str, Any] | None) -> None:
-        namespace = await self._server.namespaces.find(name, auth)
+        try:
+            namespace = await self._server.namespaces.find(name, auth)
+        except Exception:
+            log.exception("the matcher of a dynamic namespace failed; %r is refused", name)
+            self._server.stats.handler_errors += 1
+            namespace = None
+        self._entering -= {name}
         if not self.connection.open or name in self.sockets:
             return
         if namespace is None:

@@ -31,6 +31,12 @@ __all__ = ["Inbox"]
 log = logging.getLogger("shoal.server")
 
 
+def is_cancelled(error: BaseException) -> bool:
+    """Whether the running task itself is told to end. A handler that awaits something cancelled only fails."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+
+
 class Inbox:
     """The receiving half of a socket. It starts busy: events wait until the socket is accepted."""
 
@@ -135,7 +141,9 @@ class Inbox:
             value = await result
             if ack_id is not None and value is not NO_ACK:
                 self._acknowledge(ack_id, value)
-        except Exception as error:  # noqa: BLE001 - as above
+        except (Exception, asyncio.CancelledError) as error:
+            if is_cancelled(error):
+                raise
             self._failed(event, ack_id, error)
         await self._next()
 
@@ -143,6 +151,12 @@ class Inbox:
         """Handle an event, then those that came meanwhile."""
         await self._handle(data, ack_id)
         await self._next()
+
+    def _drop_waiting(self) -> None:
+        """Forget the events that wait."""
+        if self._waiting:
+            self._waiting.clear()
+            self._client.connection.resume_reading()
 
     async def _next(self) -> None:
         waiting = self._waiting
@@ -161,29 +175,31 @@ class Inbox:
         event, args = data[0], data[1:]
         try:
             handled = False
+            acknowledge = self._acknowledger(ack_id)
             if self._hooks is not None:
                 await self._hooks.before(event, args)
-                handled = await self._hooks.handle(event, args, self._acknowledger(ack_id))
+                handled = await self._hooks.handle(event, args, acknowledge)
             handlers = self.namespace.handlers.events.get(event)
             unnamed = handlers is None
             if handlers is None:
                 handlers = NO_HANDLERS if handled else self.namespace.handlers.any
             for handler in handlers:
                 arguments = handler.convert(args)
-                work = self._call(handler, [event, *arguments] if unnamed else arguments, ack_id)
+                work = self._call(handler, [event, *arguments] if unnamed else arguments, acknowledge)
                 if handler.concurrent and handler.is_async:
                     self.namespace.spawn(self._guard(work, event, ack_id))
                 else:
                     await work
-        except Exception as error:  # noqa: BLE001 - application code may raise anything
+        except (Exception, asyncio.CancelledError) as error:
+            if is_cancelled(error):
+                raise
             self._failed(event, ack_id, error)
 
-    async def _call(self, handler: Handler, args: Any, ack_id: int | None) -> None:
+    async def _call(self, handler: Handler, args: Any, acknowledge: Callable[[Any], None]) -> None:
         result = handler.function(self, *args)
         if inspect.isawaitable(result):
             result = await result
-        if ack_id is not None and result is not NO_ACK:
-            self._acknowledge(ack_id, result)
+        acknowledge(result)
 
     async def _guard(self, work: Awaitable[None], event: str, ack_id: int | None) -> None:
         try:
@@ -192,9 +208,13 @@ class Inbox:
             self._failed(event, ack_id, error)
 
     def _acknowledger(self, ack_id: int | None) -> Callable[[Any], None]:
+        """Takes the results of an event's handlers: the first one is the answer."""
+
         def acknowledge(result: Any) -> None:
+            nonlocal ack_id
             if ack_id is not None and result is not NO_ACK:
-                self._acknowledge(ack_id, result)
+                answered, ack_id = ack_id, None
+                self._acknowledge(answered, result)
 
         return acknowledge
 
@@ -205,7 +225,7 @@ class Inbox:
             text, attachments = self.namespace.encode(ACK, args, ack_id)
             self.namespace.ticker.send(self, text, attachments)
 
-    def _failed(self, event: Any, ack_id: int | None, error: Exception) -> None:
+    def _failed(self, event: Any, ack_id: int | None, error: BaseException) -> None:
         if isinstance(error, BadArguments):
             self.namespace.stats.bad_events += 1
             log.warning("socket %s: event %r refused: %s", self.id, event, error)

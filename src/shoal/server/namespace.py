@@ -78,6 +78,7 @@ class Namespace(Broadcasting):
         self.parent = parent
         self.handlers: HandlerTable = parent.handlers if parent is not None else HandlerTable()
         self.middleware: list[Handler] = parent.middleware if parent is not None else []
+        self.room_handlers: HandlerTable = parent.room_handlers if parent is not None else HandlerTable()
         self.server_side: HandlerTable = parent.server_side if parent is not None else HandlerTable()
         self.rooms: Rooms[Socket] = Rooms(server.ticker.before_change)
         # What a socket needs at each event stands here, one step away.
@@ -99,10 +100,10 @@ class Namespace(Broadcasting):
                 continue
             mark = getattr(function, EVENT_MARK, None)
             if mark is not None:
-                self.handlers.add(mark[0], getattr(self, name), mark[1])
+                self._table(mark[0]).add(mark[0], getattr(self, name), mark[1])
             elif name.startswith("on_"):
                 event_name = name.removeprefix("on_")
-                self.handlers.add(ALIASES.get(event_name, event_name), getattr(self, name))
+                self._table(event_name).add(ALIASES.get(event_name, event_name), getattr(self, name))
 
     # ---- for applications
 
@@ -117,11 +118,15 @@ class Namespace(Broadcasting):
             event: The event's name.
             concurrent: The handler, a coroutine function, does not hold up its client's next event.
         """
-        return self.handlers.decorator(ALIASES.get(event, event), concurrent)
+        return self._table(event).decorator(ALIASES.get(event, event), concurrent)
 
     def off(self, event: str, function: Callable[..., Any] | None = None) -> None:
         """Forget a handler, or all of an event."""
-        self.handlers.remove(ALIASES.get(event, event), function)
+        self._table(event).remove(ALIASES.get(event, event), function)
+
+    def _table(self, event: str) -> HandlerTable:
+        """Where an event's handlers stand: those of rooms apart, where no client's event is looked up."""
+        return self.room_handlers if event in ROOM_EVENTS else self.handlers
 
     def on_server(self, event: str) -> Callable[[F], F]:
         """A decorator that registers a handler of what other servers say: ``function(*args)``, plain or async.
@@ -244,7 +249,7 @@ class Namespace(Broadcasting):
 
     def exit(self, socket: Socket) -> None:
         """Take a socket out of everything."""
-        rooms = list(socket.joined) if ROOM_EVENTS & self.handlers.events.keys() else ()
+        rooms = list(socket.joined) if self.room_handlers.events else ()
         emptied = self.rooms.exit(socket)
         for room in rooms:
             self._tell("leave_room", room, socket.id)
@@ -259,7 +264,7 @@ class Namespace(Broadcasting):
             self.link.close_room(self.name, room)
 
     def _tell(self, event: str, *args: str) -> None:
-        for handler in self.handlers.events.get(event, ()):
+        for handler in self.room_handlers.events.get(event, ()):
             try:
                 handler.function(*args)
             except Exception:
@@ -279,8 +284,8 @@ class Namespaces:
         """The namespace of a name, made if it does not exist; or a dynamic one.
 
         Args:
-            matcher: A name; a pattern that the whole name must match; or a function of ``(name, auth)``, plain or
-                async, that says whether a name is its.
+            matcher: A name; a pattern that is searched for in the name, so anchor it; or a function of ``(name,
+                auth)``, plain or async, that says whether a name is its.
             kind: A subclass of :class:`Namespace` with handlers as methods. It must come first: a namespace that
                 exists keeps its kind.
 
@@ -291,7 +296,7 @@ class Namespaces:
             name = matcher if matcher.startswith("/") else f"/{matcher}"
             if "," in name:
                 raise ConfigurationError(f"namespace {name!r}: a comma ends the name on the wire")
-            found = self.by_name.get(name) or self._add(kind(self._server, name))
+            found = self.by_name.get(name) or self._add(self._make(name, kind))
             if not isinstance(found, kind):
                 raise ConfigurationError(f"namespace {name!r} exists already, as a {type(found).__name__}")
             return found
@@ -302,11 +307,19 @@ class Namespaces:
         self._dynamic.append((matcher, parent))
         return parent
 
+    def _make(self, name: str, kind: type[Namespace]) -> Namespace:
+        """A namespace, under the dynamic one whose pattern its name matches: it must have that one's middleware."""
+        if kind is Namespace:
+            for matcher, parent in self._dynamic:
+                if isinstance(matcher, re.Pattern) and matcher.search(name):
+                    return type(parent)(self._server, name, parent)
+        return kind(self._server, name)
+
     async def find(self, name: str, auth: Any) -> Namespace | None:
         """The namespace that a client wants to enter; a child of a dynamic one is made on the way."""
         namespace = self.by_name.get(name)
-        if namespace is not None or not self._dynamic:
-            return namespace
+        if namespace is not None or not self._dynamic or not name.isprintable():
+            return namespace  # a control character: Python's "$" matches before a line's end, JavaScript's does not
         for matcher, parent in self._dynamic:
             if isinstance(matcher, re.Pattern):
                 matches = matcher.search(name) is not None

@@ -21,7 +21,7 @@ from .broadcast import Broadcast, room_names
 from .handlers import NO_HANDLERS
 from .handshake import Handshake
 from .hooks import Hooks
-from .inbox import Inbox
+from .inbox import Inbox, is_cancelled
 
 if TYPE_CHECKING:
     from ..transport.connection import Connection
@@ -33,6 +33,8 @@ __all__ = ["Socket"]
 log = logging.getLogger("shoal.server")
 
 INTERNAL_ERROR: Final = "internal error"
+# Reasons of the server's own: what such a client had sent before is not handled any more, as in Node's server.
+SENT_AWAY: Final = frozenset({"server namespace disconnect", "forced server close", "server shutting down"})
 
 
 class _Done:
@@ -303,16 +305,21 @@ class Socket(Inbox):
         except ConnectionRefused as refused:
             self._refuse(refused.message, refused.data)
             return
-        except Exception:
+        except (Exception, asyncio.CancelledError) as error:
+            if is_cancelled(error):
+                raise
             log.exception("socket %s: connecting to %s failed; it is refused", self.id, namespace.name)
             namespace.stats.handler_errors += 1
             self._refuse(INTERNAL_ERROR, None)
             return
         if self._gone is None:
             self._welcome()
-        elif accepted:
+            await self._next()
+            return
+        # It left before it was accepted: what it sent meanwhile must not reach a handler.
+        if accepted:
             await self._say_goodbye()
-        await self._next()
+        self._drop_waiting()
 
     def _welcome(self) -> None:
         """Send the CONNECT reply, and behind it what was emitted to this socket meanwhile."""
@@ -334,9 +341,7 @@ class Socket(Inbox):
             self.namespace.exit(self)
             self.outbox.close()
             self._client.refuse(self, message, data)
-        if self._waiting:
-            self._waiting = None
-            self._client.connection.resume_reading()
+        self._drop_waiting()
 
     def closed(self, reason: str) -> None:
         """The client has left, for whatever reason: out of all rooms, and on to the disconnect handler."""
@@ -356,6 +361,8 @@ class Socket(Inbox):
         if not was_connected:
             self.outbox.close()  # its acceptance is under way, and will notice
         elif self._busy:
+            if reason in SENT_AWAY:
+                self._drop_waiting()
             if self._waiting is None:
                 self._waiting = deque()
             self._waiting.append((None, None))
@@ -375,7 +382,9 @@ class Socket(Inbox):
                     result = handler.function(*args)
                     if inspect.isawaitable(result):
                         await result
-            except Exception:
+            except (Exception, asyncio.CancelledError) as error:
+                if is_cancelled(error):
+                    raise
                 self.namespace.stats.handler_errors += 1
                 log.exception("socket %s: handler of %r failed", self.id, event)
 

@@ -127,6 +127,13 @@ class BaseEngine(Generic[S]):
             return TOO_MANY
         return None
 
+    def check_websocket(self, request: Request) -> Refusal | None:
+        """As :meth:`check_version`, for a WebSocket: its transport and its origin too."""
+        refusal = self.check_version(request)
+        if refusal is None and request.query["transport"] != "websocket":
+            refusal = BAD_REQUEST
+        return refusal or self.check_origin(request)
+
     def check_origin(self, request: Request) -> Refusal | None:
         """Browsers let any page open a WebSocket, so the server must look at the origin (RFC 6455 section 10.2)."""
         allowed = self.settings.cors_origins
@@ -139,8 +146,8 @@ class BaseEngine(Generic[S]):
 
     async def ask_application(self, request: Request) -> Refusal | None:
         """What ``allow_request`` says of a handshake."""
-        if self.allow_request is None:
-            return None
+        if self.allow_request is None or "sid" in request.query:
+            return None  # an upgrade: its session was allowed
         try:
             answer = self.allow_request(request)
             if inspect.isawaitable(answer):

@@ -209,12 +209,12 @@ async def _post(connection: Connection, headers: Any, receive: Any, send: Any) -
     if isinstance(lane, PollingLane):
         await lane.ready()
     settings = connection.engine.settings
-    body = await _read(receive, settings.max_payload)
-    if body is None:
-        # Unread bytes of the body would be taken for the next request.
-        await respond(send, 413, b"", [*headers, (b"connection", b"close")])
-        return
     try:
+        body = await _read(receive, settings.max_payload)
+        if body is None:
+            # Unread bytes of the body would be taken for the next request.
+            await respond(send, 413, b"", [*headers, (b"connection", b"close")])
+            return
         packets = decode_payload(body, settings.max_packets_per_poll)
     except EngineProtocolError:
         connection.close("parse error", abort=True)
@@ -232,14 +232,18 @@ async def _post(connection: Connection, headers: Any, receive: Any, send: Any) -
 
 
 async def _read(receive: Any, limit: int) -> bytes | None:
-    """The request's body, or ``None`` as soon as it is larger than ``limit``."""
-    body: bytes = b""
+    """The request's body, or ``None`` as soon as it is larger than ``limit``.
+
+    Raises:
+        EngineProtocolError: The client left before all of it was there.
+    """
+    body = bytearray()
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            return body
+            raise EngineProtocolError("the request was broken off")
         body += message.get("body", b"")
         if len(body) > limit:
             return None
         if not message.get("more_body"):
-            return body
+            return bytes(body)

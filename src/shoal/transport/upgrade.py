@@ -95,7 +95,7 @@ class UpgradeProtocol(asyncio.Protocol):
 
     def _answer(self, request: Request, refusal: Refusal | None) -> None:
         engine = self._engine
-        refusal = refusal or engine.check_version(request) or engine.check_origin(request)
+        refusal = refusal or engine.check_websocket(request)
         found = find_session(engine, request) if refusal is None else refusal
         if isinstance(found, Refusal):
             self._refuse(engine.refuse(found, request))

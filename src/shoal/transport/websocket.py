@@ -28,7 +28,7 @@ async def serve_websocket(engine: BaseEngine[Any], scope: Any, receive: Any, sen
     request = Request.from_scope(scope)
     if (await receive())["type"] != "websocket.connect":
         return
-    refusal = engine.check_version(request) or engine.check_origin(request) or await engine.ask_application(request)
+    refusal = engine.check_websocket(request) or await engine.ask_application(request)
     found = find_session(engine, request) if refusal is None else refusal
     if isinstance(found, Refusal):
         await _refuse(engine.refuse(found, request), scope, send)
