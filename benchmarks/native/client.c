@@ -1,0 +1,220 @@
+#include "client.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "frames.h"
+#include "http.h"
+#include "util.h"
+
+enum { TEXT = 1, BINARY = 2, CLOSE = 8, PING = 9, PONG = 10 };
+#define SEPARATOR '\x1e'
+
+Listener listener;
+
+static void send_literal(Client *client, const char *text) {
+    char room[FRAME_HEADER_MAX + 16];
+    size_t n = strlen(text);
+    memcpy(room + FRAME_HEADER_MAX, text, n);
+    client_send(client, room + FRAME_HEADER_MAX, n);
+}
+
+// ---- packets, the same for both transports
+
+static void take_sid(Client *client, const char *packet, size_t n) {
+    static const char key[] = "\"sid\":\"";
+    const char *at = memmem(packet, n, key, sizeof key - 1);
+    const char *end = at ? memchr(at + sizeof key - 1, '"', n - (size_t)(at + sizeof key - 1 - packet)) : NULL;
+    size_t length = end ? (size_t)(end - at) - (sizeof key - 1) : 0;
+    if (!length || length >= SID_MAX) die("no session id in: %.*s", (int)n, packet);
+    memcpy(client->sid, at + sizeof key - 1, length);
+    client->sid[length] = 0;
+}
+
+static void take_message(Client *client, const char *packet, size_t n) {
+    switch (n > 1 ? packet[1] : 0) {
+    case '2': listener.event(client, packet, n); return;
+    case '3': listener.ack(client, packet, n); return;
+    case '0':
+        client->ready = true;
+        listener.ready(client);
+        return;
+    case '4': die("a server refused a client: %.*s", (int)n, packet);
+    case '1': die("a server disconnected a client");
+    default: die("unexpected packet: %.*s", (int)(n < 80 ? n : 80), packet);
+    }
+}
+
+static inline void take_packet(Client *client, const char *packet, size_t n) {
+    switch (n ? packet[0] : 0) {
+    case '4': take_message(client, packet, n); return;
+    case '2': send_literal(client, "3"); return;
+    case '0':
+        take_sid(client, packet, n);
+        send_literal(client, "40");
+        return;
+    case '6': return;
+    case '1': die("a server closed a session");
+    default: die("unexpected packet: %.*s", (int)(n < 80 ? n : 80), packet);
+    }
+}
+
+// ---- WebSocket
+
+// Every frame has a mask of its own, as the protocol wants it; where it comes from does not matter here.
+static uint32_t next_mask(void) {
+    static uint32_t x = 2463534242u;
+    x ^= x << 13;
+    x ^= x >> 17;
+    x ^= x << 5;
+    return x;
+}
+
+static void send_frame(Connection *c, int opcode, char *payload, size_t n) {
+    char header[FRAME_HEADER_MAX];
+    size_t size = frame_header(header, opcode, n, 0x80);
+    uint32_t mask = next_mask();
+    memcpy(header + size, &mask, 4);
+    frame_mask(payload, n, mask);
+    char *start = payload - size - 4;
+    memcpy(start, header, size + 4);
+    connection_write(c, start, size + 4 + n);
+}
+
+static void take_control(Client *client, const Frame *f, const char *payload) {
+    char room[FRAME_HEADER_MAX + 125];
+    switch (f->opcode) {
+    case PING:
+        memcpy(room + FRAME_HEADER_MAX, payload, f->length);
+        send_frame(&client->line, PONG, room + FRAME_HEADER_MAX, f->length);
+        return;
+    case PONG: return;
+    case CLOSE: die("a server closed a WebSocket with code %d",
+                    f->length < 2 ? 1005 : (unsigned char)payload[0] << 8 | (unsigned char)payload[1]);
+    default: die("unexpected WebSocket frame, opcode %d%s", f->opcode, f->final ? "" : ", fragmented");
+    }
+}
+
+static size_t consume_frames(Connection *c, char *data, size_t n) {
+    Client *client = c->owner;
+    size_t at = 0;
+    Frame f;
+    while (frame_read(data + at, n - at, &f) && n - at >= f.header + f.length) {
+        char *payload = data + at + f.header;
+        if (f.masked) die("a server sent a masked frame");
+        if (LIKELY(f.opcode == TEXT && f.final))
+            take_packet(client, payload, f.length);
+        else
+            take_control(client, &f, payload);
+        at += f.header + f.length;
+    }
+    return at;
+}
+
+static size_t consume_upgrade(Connection *c, char *data, size_t n) {
+    Response response;
+    if (!http_read(data, n, true, &response)) return 0;
+    if (response.status != 101) die("a server refused the WebSocket: %.*s", (int)(n < 200 ? n : 200), data);
+    c->consume = consume_frames;
+    return response.size + consume_frames(c, data + response.size, n - response.size);
+}
+
+// ---- long-polling: one connection for the polls, another for what is sent, as browsers do it
+
+static void send_poll(Client *client) {
+    char request[256 + SID_MAX];
+    int n = snprintf(request, sizeof request,
+                     "GET /socket.io/?EIO=4&transport=polling%s%s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nAccept: */*\r\n\r\n",
+                     *client->sid ? "&sid=" : "", client->sid, client->port);
+    connection_write(&client->line, request, (size_t)n);
+}
+
+static size_t consume_post(Connection *c, char *data, size_t n);
+static void post_closed(Connection *c);
+
+static void send_post(Client *client) {
+    if (client->post.fd < 0) {
+        client->post = (Connection){.owner = client, .consume = consume_post, .closed = post_closed};
+        connection_open(&client->post, client->port, client->index);
+    }
+    char head[256 + SID_MAX];
+    int n = snprintf(head, sizeof head,
+                     "POST /socket.io/?EIO=4&transport=polling&sid=%s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nAccept: */*\r\n"
+                     "Content-Type: text/plain;charset=UTF-8\r\nContent-Length: %zu\r\n\r\n",
+                     client->sid, client->port, client->queue_size);
+    // Head and body go in one write; two would let the server see half a request.
+    client->queue = grow(client->queue, client->queue_size + (size_t)n);
+    memmove(client->queue + n, client->queue, client->queue_size);
+    memcpy(client->queue, head, (size_t)n);
+    connection_write(&client->post, client->queue, client->queue_size + (size_t)n);
+    client->queue_size = 0;
+    client->post_under_way = true;
+}
+
+static void queue_packet(Client *client, const char *packet, size_t n) {
+    client->queue = grow(client->queue, client->queue_size + n + 1);
+    if (client->queue_size) client->queue[client->queue_size++] = SEPARATOR;
+    memcpy(client->queue + client->queue_size, packet, n);
+    client->queue_size += n;
+    if (!client->post_under_way) send_post(client);
+}
+
+static size_t consume_post(Connection *c, char *data, size_t n) {
+    Client *client = c->owner;
+    Response response;
+    if (!http_read(data, n, false, &response)) return 0;
+    if (response.status != 200) die("a POST was answered with status %d", response.status);
+    client->post_under_way = false;
+    if (client->queue_size) send_post(client);
+    return response.size;
+}
+
+// A server may close a connection that idles between two requests; the next POST opens another.
+static void post_closed(Connection *c) {
+    Client *client = c->owner;
+    if (client->post_under_way) die("a server closed a connection with a POST under way");
+    connection_close(c);
+}
+
+static size_t consume_poll(Connection *c, char *data, size_t n) {
+    Client *client = c->owner;
+    Response response;
+    if (!http_read(data, n, false, &response)) return 0;
+    if (response.status != 200) die("a poll was answered with status %d", response.status);
+    for (char *p = response.body, *end = p + response.length; p < end;) {
+        char *next = memchr(p, SEPARATOR, (size_t)(end - p));
+        if (!next) next = end;
+        take_packet(client, p, (size_t)(next - p));
+        p = next + 1;
+    }
+    send_poll(client);
+    return response.size;
+}
+
+// ---- both
+
+void client_send(Client *client, char *packet, size_t n) {
+    if (client->polling)
+        queue_packet(client, packet, n);
+    else
+        send_frame(&client->line, TEXT, packet, n);
+}
+
+void client_open(Client *client) {
+    client->opened_at = now_us();
+    client->line = (Connection){.owner = client, .consume = client->polling ? consume_poll : consume_upgrade};
+    client->post.fd = -1;
+    connection_open(&client->line, client->port, client->index);
+    if (client->polling) {
+        send_poll(client);
+        return;
+    }
+    char request[256];
+    int n = snprintf(request, sizeof request,
+                     "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\n"
+                     "Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+                     "Sec-WebSocket-Version: 13\r\n\r\n",
+                     client->port);
+    connection_write(&client->line, request, (size_t)n);
+}

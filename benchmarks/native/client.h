@@ -1,0 +1,42 @@
+// One Socket.IO client: Engine.IO v4 and Socket.IO v5 over WebSocket or long-polling, namespace "/".
+#ifndef CLIENT_H
+#define CLIENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "connection.h"
+
+#define SID_MAX 128
+
+typedef struct {
+    Connection line; // the WebSocket, or the polls
+    Connection post; // long-polling: what the client sends
+    int index, port;
+    bool polling, ready;
+    int64_t opened_at; // microseconds
+    uint32_t sequence; // of the last message published, or the id of the last acked emit
+    int joins;         // rooms joined so far
+    // Long-polling only.
+    char sid[SID_MAX];
+    char *queue; // packets that wait for the POST under way
+    size_t queue_size;
+    bool post_under_way;
+} Client;
+
+// What a client tells. `packet` is the whole Engine.IO packet, such as 42["event",...] or 437[...].
+typedef struct {
+    void (*ready)(Client *client);
+    void (*event)(Client *client, const char *packet, size_t n);
+    void (*ack)(Client *client, const char *packet, size_t n);
+} Listener;
+
+extern Listener listener;
+
+// Connect; listener.ready() follows. Needs index, port and polling.
+void client_open(Client *client);
+// Send one Engine.IO packet. It must have FRAME_HEADER_MAX writable bytes in front of it, and is changed (masked).
+void client_send(Client *client, char *packet, size_t n);
+
+#endif

@@ -1,0 +1,149 @@
+#include "connection.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "util.h"
+
+#define READ_SIZE (256 * 1024)
+#define REST_MAX (1024 * 1024)
+#define OUT_MAX (16 * 1024 * 1024)
+#define EVENTS 512
+#define CONNECTIONS_PER_ADDRESS 20000
+
+LoopCounters loop;
+static int epoll_fd, timer_fd;
+// Every connection reads into this one buffer, which therefore stays in the processor's cache; what a connection could not
+// use yet waits in its own `rest` and is put in front of the next read.
+static char buffer[REST_MAX + READ_SIZE];
+
+void loop_init(void) {
+    epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
+    if (epoll_fd < 0 || timer_fd < 0 || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, timer_fd, &event)) die("cannot set up epoll");
+}
+
+void loop_wake_at(int64_t time_us) {
+    struct itimerspec when = {.it_value = {time_us / 1000000, time_us % 1000000 * 1000}};
+    timerfd_settime(timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
+}
+
+static void watch(Connection *c, int operation, bool write) {
+    struct epoll_event event = {.events = EPOLLIN | (write ? EPOLLOUT : 0), .data.ptr = c};
+    if (epoll_ctl(epoll_fd, operation, c->fd, &event)) die("epoll_ctl: %s", strerror(errno));
+    c->waits_to_write = write;
+}
+
+static void bind_local(int fd, int number) {
+    struct sockaddr_in local = {.sin_family = AF_INET};
+    local.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 0x100 + (uint32_t)(number / CONNECTIONS_PER_ADDRESS));
+    int on = 1;
+    setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
+    if (bind(fd, (struct sockaddr *)&local, sizeof local)) die("bind: %s", strerror(errno));
+}
+
+void connection_open(Connection *c, int port, int number) {
+    c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (c->fd < 0) die("socket: %s (see ulimit -n)", strerror(errno));
+    int on = 1;
+    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    bind_local(c->fd, number);
+    struct sockaddr_in peer = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    peer.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (connect(c->fd, (struct sockaddr *)&peer, sizeof peer) && errno != EINPROGRESS)
+        die("cannot connect to port %d: %s", port, strerror(errno));
+    watch(c, EPOLL_CTL_ADD, false);
+}
+
+void connection_close(Connection *c) {
+    if (c->fd >= 0) close(c->fd);
+    free(c->rest);
+    free(c->out);
+    c->fd = -1;
+    c->rest = c->out = NULL;
+    c->rest_size = c->out_size = c->out_capacity = 0;
+    c->waits_to_write = false;
+}
+
+static void keep_for_later(Connection *c, const char *data, size_t n) {
+    if (c->out_size + n > OUT_MAX) die("a server stopped reading: %d MiB wait for one connection", OUT_MAX >> 20);
+    if (c->out_size + n > c->out_capacity) {
+        c->out_capacity = (c->out_size + n) * 2;
+        c->out = grow(c->out, c->out_capacity);
+    }
+    memcpy(c->out + c->out_size, data, n);
+    c->out_size += n;
+    if (!c->waits_to_write) watch(c, EPOLL_CTL_MOD, true);
+}
+
+// A full socket buffer must not be waited for: the server may itself be waiting for us to read.
+void connection_write(Connection *c, const char *data, size_t n) {
+    if (!c->out_size) {
+        ssize_t sent = send(c->fd, data, n, MSG_NOSIGNAL);
+        if (sent == (ssize_t)n) return;
+        if (sent < 0 && errno != EAGAIN && errno != ENOTCONN) die("send: %s", strerror(errno));
+        if (sent > 0) data += sent, n -= (size_t)sent;
+    }
+    keep_for_later(c, data, n);
+}
+
+static void write_waiting(Connection *c) {
+    ssize_t sent = send(c->fd, c->out, c->out_size, MSG_NOSIGNAL);
+    if (sent < 0 && errno != EAGAIN) die("send: %s", strerror(errno));
+    if (sent > 0) {
+        c->out_size -= (size_t)sent;
+        memmove(c->out, c->out + sent, c->out_size);
+    }
+    if (!c->out_size) watch(c, EPOLL_CTL_MOD, false);
+}
+
+static void keep_rest(Connection *c, const char *data, size_t n) {
+    if (n > REST_MAX) die("a message is larger than %d KiB", REST_MAX >> 10);
+    if (n > c->rest_size) c->rest = grow(c->rest, n);
+    memcpy(c->rest, data, n);
+    c->rest_size = n;
+}
+
+static void read_available(Connection *c) {
+    size_t before = c->rest_size;
+    if (before) memcpy(buffer, c->rest, before);
+    ssize_t got = recv(c->fd, buffer + before, READ_SIZE, 0);
+    if (got < 0 && errno == EAGAIN) return;
+    if (got <= 0) {
+        if (!c->closed) die("a server closed a connection: %s", got ? strerror(errno) : "end of stream");
+        c->closed(c);
+        return;
+    }
+    loop.reads++;
+    loop.read_at = now_us();
+    size_t n = before + (size_t)got, used = c->consume(c, buffer, n);
+    if (c->fd < 0) return; // closed by its consumer
+    if (used < n)
+        keep_rest(c, buffer + used, n - used);
+    else if (before)
+        free(c->rest), c->rest = NULL, c->rest_size = 0;
+}
+
+void loop_turn(int timeout_ms) {
+    struct epoll_event events[EVENTS];
+    int count = epoll_wait(epoll_fd, events, EVENTS, timeout_ms);
+    for (int i = 0; i < count; i++) {
+        Connection *c = events[i].data.ptr;
+        if (!c) { // the timer: reading it is what disarms it
+            uint64_t ticks;
+            if (read(timer_fd, &ticks, sizeof ticks) < 0 && errno != EAGAIN) die("timer: %s", strerror(errno));
+            continue;
+        }
+        if (c->fd >= 0 && events[i].events & EPOLLOUT && c->out_size) write_waiting(c);
+        if (c->fd >= 0 && events[i].events & (EPOLLIN | EPOLLERR | EPOLLHUP)) read_available(c);
+    }
+}

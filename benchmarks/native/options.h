@@ -1,0 +1,26 @@
+// The command line of `load`.
+#ifndef OPTIONS_H
+#define OPTIONS_H
+
+#include <stdbool.h>
+
+#include "process.h"
+
+#define MAX_PORTS 64
+
+typedef enum { FANOUT, ROOMS, ECHO, CONNECT } Mode;
+
+typedef struct {
+    Mode mode;
+    const char *mode_name;
+    int ports[MAX_PORTS];
+    int port_count;
+    int clients, publishers, window, payload, rooms, members, handshakes;
+    double seconds, warmup, hold, rate; // seconds; messages per second in all, 0: closed loop
+    bool polling;
+    Processes servers;
+} Options;
+
+Options options_parse(int argc, char **argv);
+
+#endif

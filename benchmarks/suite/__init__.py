@@ -1,0 +1,1 @@
+"""The benchmark suite: builds what it measures, measures it, and says how it compares. See ../README.md."""

@@ -1,0 +1,104 @@
+"""Builds the load generator and installs the peers at their pinned versions. Knows nothing of measuring.
+
+A peer that cannot be installed is not an error: it is missing from the table, with the reason.
+"""
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from suite.paths import BUILD, BUILT_PEERS, NATIVE, PEERS, PSIO_VENV, SERVERS
+
+SOURCES = {
+    "load": "load options traffic client connection http frames order histogram process util",
+    "limit": "limit frames util",
+}
+FLAGS = ("-std=gnu11", "-D_GNU_SOURCE", "-O2", "-flto", "-Wall", "-Wextra")
+
+
+class BuildError(Exception):
+    """Something could not be built; the text is one line for the reader."""
+
+
+def build_native() -> None:
+    """Compile `load` and `limit` where their sources have changed. Raises BuildError where that fails."""
+    if shutil.which("gcc") is None:
+        raise BuildError("gcc is needed to build the load generator")
+    for program, sources in SOURCES.items():
+        files = [NATIVE / f"{name}.c" for name in sources.split()]
+        _once(BUILD / program, [*files, *NATIVE.glob("*.h")], partial(_compile, program, files))
+
+
+def install_node_peers() -> str | None:
+    """Install Node's and Bun's servers with npm. Returns why that is impossible, or None."""
+    if shutil.which("npm") is None or shutil.which("node") is None:
+        return "node and npm are not installed"
+    return _try(BUILT_PEERS, _node_files(), _install_node)
+
+
+def install_python_peer() -> str | None:
+    """Install python-socketio into an environment of its own. Returns why that is impossible, or None."""
+    return _try(PSIO_VENV, [PEERS / "requirements.txt"], _install_python)
+
+
+def bun_program() -> Path | None:
+    """The bun binary that npm brought for this machine, if there is one."""
+    return next(iter(sorted(BUILT_PEERS.glob("node_modules/@oven/bun-*/bin/bun"))), None)
+
+
+def _try(target: Path, inputs: list[Path], install: Callable[[], None]) -> str | None:
+    try:
+        _once(target, inputs, install)
+    except BuildError as error:
+        return str(error)
+    return None
+
+
+def _once(target: Path, inputs: list[Path], build: Callable[[], None]) -> None:
+    """Build `target` unless it was built from exactly these inputs."""
+    digest = hashlib.sha256()
+    for path in sorted(inputs):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    BUILD.mkdir(exist_ok=True)
+    mark = BUILD / f"{target.name}.built"
+    if target.exists() and mark.exists() and mark.read_text() == digest.hexdigest():
+        return
+    mark.unlink(missing_ok=True)
+    build()
+    mark.write_text(digest.hexdigest())
+
+
+def _compile(program: str, files: list[Path]) -> None:
+    _run(["gcc", *FLAGS, "-o", str(BUILD / program), *map(str, files)], NATIVE)
+
+
+def _install_node() -> None:
+    BUILT_PEERS.mkdir(exist_ok=True)
+    for source in _node_files():
+        shutil.copy(source, BUILT_PEERS)
+    # Bun's own install script only copies a binary that is used here where it lies.
+    _run(["npm", "ci", "--ignore-scripts", "--no-progress"], BUILT_PEERS)
+
+
+def _node_files() -> list[Path]:
+    return [PEERS / "package.json", PEERS / "package-lock.json", PEERS / ".npmrc", *SERVERS.glob("*.js")]
+
+
+def _install_python() -> None:
+    _run([sys.executable, "-m", "venv", "--clear", str(PSIO_VENV)], BUILD)
+    pip = [str(PSIO_VENV / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check"]
+    _run([*pip, "-r", str(PEERS / "requirements.txt")], BUILD)
+
+
+def _run(command: list[str], where: Path) -> None:
+    try:
+        result = subprocess.run(command, cwd=where, capture_output=True, text=True, timeout=600, check=False)
+    except subprocess.TimeoutExpired:
+        raise BuildError(f"{command[0]} took longer than ten minutes") from None
+    if result.returncode != 0:
+        lines = (result.stderr or result.stdout).strip().splitlines() or ["no output"]
+        raise BuildError(f"{Path(command[0]).name} failed: {lines[-1]}")

@@ -1,0 +1,83 @@
+"""The record of one run: all that was measured, what it means, and where. Tables and charts are made from it alone."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from suite import machine, verdict
+from suite.campaign import Plan, Results
+from suite.scenarios import Growth, Scenario
+from suite.servers import KINDS
+
+Document = dict[str, Any]
+
+
+def make(plan: Plan, results: Results, scenarios: Iterable[Scenario], series: Iterable[Growth]) -> Document:
+    """Put together the record of a run that has ended."""
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "quick": plan.quick,
+        "rounds": plan.rounds,
+        "seconds": plan.seconds,
+        "pinned": plan.server_core is not None,
+        "machine": machine.describe(),
+        "versions": machine.versions(),
+        "scenarios": [_scenario(s, results) for s in scenarios if results.scenarios.get(s.key)],
+        "growth": [_growth(g, results) for g in series if results.growth.get(g.key)],
+        "missing": {KINDS[key].label: reason for key, reason in plan.missing.items()},
+        "failures": results.failures,
+    }
+
+
+def write(document: Document, path: Path) -> None:
+    """Write it as JSON, indented, so that two runs can be compared by line."""
+    path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+
+
+def read(path: Path) -> Document:
+    """Read what `write` wrote."""
+    document: Document = json.loads(path.read_text())
+    return document
+
+
+def _scenario(scenario: Scenario, results: Results) -> dict[str, Any]:
+    rounds = results.scenarios[scenario.key]
+    figures = {key: verdict.summarize(each, scenario.figure) for key, each in rounds.items()}
+    return {
+        "key": scenario.key,
+        "title": scenario.title,
+        "unit": scenario.unit,
+        "higher_is_better": scenario.higher_is_better,
+        "figures": {key: asdict(each) for key, each in figures.items()},
+        "targets": [
+            {
+                "subject": v.target.subject,
+                "against": v.target.against,
+                "wanted": round(v.target.ratio, 3),
+                "ratio": None if v.ratio is None else round(v.ratio, 3),
+                "ratio_per_cpu": None if v.ratio_per_cpu is None else round(v.ratio_per_cpu, 3),
+                "met": v.met,
+            }
+            for v in verdict.judge(scenario, figures)
+        ],
+        "rounds": rounds,
+    }
+
+
+def _growth(growth: Growth, results: Results) -> dict[str, Any]:
+    rounds = results.growth[growth.key]
+    flat = verdict.flatness(growth, rounds)
+    return {
+        "key": growth.key,
+        "title": growth.title,
+        "axis": growth.axis,
+        "unit": growth.unit,
+        "bound": growth.ratio,
+        "costs": {str(x): round(cost, 3) for x, cost in flat.costs.items()},
+        "ratio": None if flat.ratio is None else round(flat.ratio, 3),
+        "met": flat.met,
+        "rounds": {str(x): each for x, each in rounds.items()},
+    }

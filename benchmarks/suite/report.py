@@ -1,0 +1,146 @@
+"""Tables for people, made from a document alone: in the terminal with rich, and in Markdown for the documentation."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from suite.document import Document
+
+# Each column shows whichever of these took part in a scenario.
+COLUMNS = {
+    "Shoal": ("shoal", "shoal-asgi", "shoal-4"),
+    "Node": ("node", "node-4"),
+    "Bun": ("bun",),
+    "python-socketio": ("psio",),
+    "C": ("limit", "limit-turn"),
+}
+SHORT = {key: name for name, keys in COLUMNS.items() for key in keys}
+LEGEND = (
+    "≥ the load generator was the limit, the server can do at least this",
+    "~ other programs kept the processors busy meanwhile",
+    "! messages were lost, doubled or out of order",
+)
+
+
+def number(value: float) -> str:
+    """A figure in three digits or so: 3,055k, 176k, 26.1, 0.84."""
+    if value >= 10_000:
+        return f"{value / 1000:,.0f}k"
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def figure_text(figure: dict[str, Any]) -> str:
+    """A figure with the marks of LEGEND."""
+    marks = ("≥" if figure["load_limited"] else "") + ("~" if figure["disturbed"] else "")
+    return marks + number(figure["value"]) + ("!" if figure["faults"] else "")
+
+
+def target_text(scenario: dict[str, Any], target: dict[str, Any]) -> str:
+    """One target and how it came out: `2.31 x Node (at least 1.7): met`."""
+    bound = ("at least " if scenario["higher_is_better"] else "at most ") + f"{target['wanted']:.3g}"
+    against = SHORT[target["against"]]
+    if target["ratio"] is None:
+        return f"- x {against} ({bound}): not measured"
+    text = f"{target['ratio']:.3g} x {against} ({bound}): {'met' if target['met'] else 'not met'}"
+    disturbed = any(scenario["figures"][key]["disturbed"] for key in (target["subject"], target["against"]))
+    if disturbed and target["ratio_per_cpu"] is not None:
+        text += f"; {target['ratio_per_cpu']:.3g} x per second of processor time"
+    return text
+
+
+def cells(scenario: dict[str, Any]) -> list[str]:
+    """The scenario's figures in the order of COLUMNS."""
+    found = []
+    for keys in COLUMNS.values():
+        figure = next((scenario["figures"][key] for key in keys if key in scenario["figures"]), None)
+        found.append("" if figure is None else figure_text(figure))
+    return found
+
+
+def growth_text(growth: dict[str, Any]) -> str:
+    """A growth series in one line: its cost at each point."""
+    return ", ".join(f"{int(x):,}: {number(cost)}" for x, cost in growth["costs"].items())
+
+
+def growth_verdict(growth: dict[str, Any]) -> str:
+    """How flat the cost stayed."""
+    if growth["ratio"] is None:
+        return "not measured"
+    return f"{growth['ratio']:.2f} x (at most {growth['bound']}): {'met' if growth['met'] else 'not met'}"
+
+
+def show(document: Document, console: Console) -> None:
+    """Print the tables and everything that a reader must know beside them."""
+    if document["scenarios"]:
+        console.print(_scenario_table(document))
+    if document["growth"]:
+        console.print(_growth_table(document))
+    for line in _notes(document):
+        console.print(line, highlight=False, markup=False)
+
+
+def markdown(document: Document, chart: str) -> str:
+    """The whole report as a Markdown page; `chart` is the file name of its picture."""
+    m = document["machine"]
+    lines = [
+        f"# Benchmark of {document['date'][:10]}",
+        "",
+        f"![Deliveries and connections per second, relative to Node]({chart})",
+        "",
+        f"{m['cpu']}, {m['cores']} cores, Linux {m['kernel']}; medians of {document['rounds']} rounds of"
+        f" {document['seconds']:g} s; the server on one core, the load on another. `benchmarks/README.md` says what is"
+        " measured and what it does not show.",
+        "",
+        "| scenario | unit | " + " | ".join(COLUMNS) + " | targets |",
+        "|---|---|" + "---|" * (len(COLUMNS) + 1),
+    ]
+    for s in document["scenarios"]:
+        targets = "<br>".join(target_text(s, t) for t in s["targets"])
+        lines.append(f"| {s['title']} | {s['unit']} | " + " | ".join(cells(s)) + f" | {targets} |")
+    if document["growth"]:
+        lines += ["", "| growth | unit | cost at each point | greatest by least |", "|---|---|---|---|"]
+        for g in document["growth"]:
+            lines.append(f"| {g['title']} | {g['unit']} | {growth_text(g)} | {growth_verdict(g)} |")
+    lines += ["", *(f"- {note}" for note in _notes(document))]
+    lines += ["", "Versions: " + ", ".join(f"{name} {text}" for name, text in document["versions"].items()) + "."]
+    return "\n".join(lines) + "\n"
+
+
+def _scenario_table(document: Document) -> Table:
+    table = Table(title=f"Benchmark of {document['date'][:10]}: medians of {document['rounds']} round(s)")
+    table.add_column("scenario")
+    table.add_column("unit", style="dim")
+    for name in COLUMNS:
+        table.add_column(name, justify="right")
+    table.add_column("targets")
+    for s in document["scenarios"]:
+        targets = "\n".join(_coloured(target_text(s, t), t["met"]) for t in s["targets"])
+        table.add_row(s["title"], s["unit"], *cells(s), targets, end_section=True)
+    return table
+
+
+def _growth_table(document: Document) -> Table:
+    table = Table(title="Growth: what must stay flat")
+    for name in ("series", "unit", "cost at each point", "greatest by least"):
+        table.add_column(name)
+    for g in document["growth"]:
+        table.add_row(g["title"], g["unit"], growth_text(g), _coloured(growth_verdict(g), g["met"]), end_section=True)
+    return table
+
+
+def _coloured(text: str, met: bool | None) -> str:
+    colour = "yellow" if met is None else "green" if met else "red"
+    return f"[{colour}]{text}[/{colour}]"
+
+
+def _notes(document: Document) -> list[str]:
+    shown = "".join(cell for s in document["scenarios"] for cell in cells(s))
+    notes = [line for line in LEGEND if line[0] in shown]
+    notes += [f"{label} is missing: {reason}" for label, reason in document["missing"].items()]
+    notes += [f"failed: {text}" for text in document["failures"]]
+    if not document["pinned"]:
+        notes.append("the machine has one core: servers and load shared it, and nothing here can be compared")
+    return notes

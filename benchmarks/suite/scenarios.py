@@ -1,0 +1,215 @@
+"""What is measured, and what is asked of it: data only.
+
+Each scenario names the servers that take part, the load, the figure that is compared, and its targets; each growth
+series names the points at which a cost is taken and how flat it must stay.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Load = dict[str, str | int | float]  # options of the load generator, without their dashes
+
+
+@dataclass(frozen=True)
+class Target:
+    """`subject`'s figure divided by `against`'s must be at least (a cost: at most) `ratio`."""
+
+    against: str
+    ratio: float
+    subject: str = "shoal"
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One row of the table.
+
+    `figure` is a path into the load generator's result, such as `latency_ms.p99`. `rate_of` names the scenarios of
+    which half of Node's best result is the rate of this one's open loop. `quick_servers`: who takes part in a quick
+    run, if any does; `quick_load` is what the load differs in then.
+    """
+
+    key: str
+    title: str
+    load: Load
+    servers: tuple[str, ...]
+    targets: tuple[Target, ...]
+    figure: str = "received_per_s"
+    unit: str = "deliveries/s"
+    higher_is_better: bool = True
+    rate_of: tuple[str, ...] = ()
+    quick_servers: tuple[str, ...] = ()
+    quick_load: Load = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Growth:
+    """A cost that must stay flat: taken at each point, the greatest may be at most `ratio` times the least."""
+
+    key: str
+    title: str
+    axis: str
+    points: tuple[tuple[int, str, Load], ...]  # x, kind of server, load
+    cost: Callable[[Mapping[str, Any]], float] = field(repr=False)
+    unit: str = "µs of processor time per delivery"
+    ratio: float = 1.3
+
+
+FANOUT: Load = {"mode": "fanout", "clients": 1000}
+ECHO: Load = {"mode": "echo", "clients": 100}
+
+SCENARIOS = (
+    Scenario(
+        "fanout-1",
+        "fan-out, 1,000 clients, 1 publisher",
+        FANOUT | {"publishers": 1},
+        ("shoal", "node", "bun", "psio", "limit"),
+        (Target("node", 1.7), Target("limit", 0.85)),
+        quick_servers=("shoal", "node", "limit"),
+    ),
+    Scenario(
+        "fanout-10",
+        "fan-out, 10 publishers",
+        FANOUT | {"publishers": 10},
+        ("shoal", "node", "bun", "psio", "limit-turn"),
+        (Target("node", 15), Target("bun", 8)),
+        quick_servers=("shoal", "node", "bun"),
+    ),
+    Scenario(
+        "fanout-100",
+        "fan-out, 100 publishers",
+        FANOUT | {"publishers": 100},
+        ("shoal", "node", "bun", "psio", "limit-turn"),
+        (Target("node", 60),),
+        quick_servers=("shoal", "node"),
+    ),
+    Scenario(
+        "rooms",
+        "fan-out over 100 rooms of 10",
+        {"mode": "rooms", "clients": 1000, "rooms": 100, "members": 10, "publishers": 100},
+        ("shoal", "node", "bun", "psio"),
+        (Target("node", 1.5),),
+    ),
+    Scenario(
+        "echo",
+        "acked echo, 100 clients",
+        ECHO,
+        ("shoal", "node", "bun", "psio", "limit"),
+        (Target("node", 1.8), Target("bun", 1.0)),
+        unit="answers/s",
+        quick_servers=("shoal", "node", "bun"),
+    ),
+    Scenario(
+        "echo-polling",
+        "acked echo over long-polling",
+        ECHO | {"transport": "polling"},
+        ("shoal", "node", "psio"),
+        (Target("node", 0.8),),
+        unit="answers/s",
+    ),
+    Scenario(
+        "connect",
+        "new WebSocket connections",
+        {"mode": "connect", "clients": 4000, "hold": 0},
+        ("shoal", "node", "bun", "psio", "limit"),
+        (Target("node", 3),),
+        figure="connects_per_s",
+        unit="connections/s",
+        quick_servers=("shoal", "node"),
+        quick_load={"clients": 1500},
+    ),
+    Scenario(
+        "memory",
+        "memory of an idle connection, 5,000 of them",
+        {"mode": "connect", "clients": 5000, "hold": 2},
+        ("shoal", "node", "bun", "psio"),
+        (Target("node", 1 / 3),),
+        figure="rss_kib_per_connection",
+        unit="KiB",
+        higher_is_better=False,
+    ),
+    Scenario(
+        "latency",
+        "p99 latency at half of Node's best fan-out rate",
+        FANOUT | {"publishers": 10},
+        ("shoal", "node", "bun"),  # more than python-socketio can deliver at all
+        (Target("node", 1.0),),
+        figure="latency_ms.p99",
+        unit="ms",
+        higher_is_better=False,
+        rate_of=("fanout-1", "fanout-10"),
+    ),
+    Scenario(
+        "cluster",
+        "four nodes and a broker on one core, 10 publishers",
+        FANOUT | {"publishers": 10},
+        ("shoal-4", "node-4"),
+        (Target("node-4", 8, "shoal-4"),),
+    ),
+    Scenario(
+        "asgi-fanout",
+        "plain ASGI on stock uvicorn: fan-out, 10 publishers",
+        FANOUT | {"publishers": 10},
+        ("shoal-asgi", "psio"),
+        (Target("psio", 3, "shoal-asgi"),),
+    ),
+    Scenario(
+        "asgi-echo",
+        "plain ASGI on stock uvicorn: acked echo",
+        ECHO,
+        ("shoal-asgi", "psio"),
+        (Target("psio", 3, "shoal-asgi"),),
+        unit="answers/s",
+        quick_servers=("shoal-asgi", "psio"),
+    ),
+)
+
+
+def _per_delivery(result: Mapping[str, Any]) -> float:
+    return 1e6 * float(result["server_cpu"]) / float(result["received_per_s"])
+
+
+def _nodes_per_message(result: Mapping[str, Any]) -> float:
+    # The last process is the broker, which does pay for every message.
+    return 1e6 * float(sum(result["server_cpus"][:-1])) / float(result["sent_per_s"])
+
+
+def _disjoint(nodes: int) -> Load:
+    """A room of ten on each node, each with 100 messages a second of its own."""
+    return {
+        "mode": "rooms",
+        "clients": 10 * nodes,
+        "rooms": nodes,
+        "members": 10,
+        "publishers": nodes,
+        "rate": 100 * nodes,
+    }
+
+
+GROWTH = (
+    Growth(
+        "clients",
+        "from 100 to 10,000 clients in one room",
+        "clients",
+        tuple((n, "shoal", {"mode": "fanout", "clients": n, "publishers": 1}) for n in (100, 1000, 10000)),
+        _per_delivery,
+    ),
+    Growth(
+        "rooms",
+        "one busy room of ten among 1 to 10,000 rooms of 1,000 clients",
+        "rooms",
+        tuple(
+            (n, "shoal", {"mode": "rooms", "clients": 1000, "rooms": n, "members": 10, "publishers": 1, "window": 4})
+            for n in (1, 100, 1000, 10000)
+        ),
+        _per_delivery,
+    ),
+    Growth(
+        "nodes",
+        "4, 8 and 16 nodes with a room of ten each, 100 messages a second in every room",
+        "nodes",
+        tuple((n, f"shoal-{n}", _disjoint(n)) for n in (4, 8, 16)),
+        _nodes_per_message,
+        "µs of processor time of all nodes per message",
+    ),
+)

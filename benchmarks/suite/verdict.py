@@ -1,0 +1,93 @@
+"""Turns rounds of results into medians, ratios and verdicts. Pure: numbers in, numbers out."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from suite.measure import OTHERS_LIMIT, faults, figure, load_was_the_limit
+from suite.scenarios import Growth, Scenario, Target
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What one server achieved in one scenario: the median of its rounds."""
+
+    value: float
+    per_cpu: float | None  # deliveries per second of the server's processor time, which others disturb less
+    load_limited: bool  # the load generator was the limit in most rounds: the true figure is at least this good
+    disturbed: bool  # other programs used the processors in most rounds
+    faults: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How one target came out. `ratio` and `met` are None where a side was not measured.
+
+    `ratio_per_cpu` compares deliveries per second of processor time; None where that says nothing.
+    """
+
+    target: Target
+    ratio: float | None
+    ratio_per_cpu: float | None
+    met: bool | None
+
+
+@dataclass(frozen=True)
+class Flatness:
+    """How a cost grew: its median at each point, greatest by least, and whether that is within the bound."""
+
+    costs: dict[int, float]
+    ratio: float | None
+    met: bool | None
+
+
+def summarize(rounds: Sequence[Mapping[str, Any]], path: str) -> Figure:
+    """The median of `path` over the rounds, with what is to be known about it. Needs at least one round."""
+    return Figure(
+        median(figure(r, path) for r in rounds),
+        _per_cpu(rounds) if path == "received_per_s" else None,
+        _most(load_was_the_limit(r) for r in rounds),
+        _most(float(r.get("other_cpu", 0)) > OTHERS_LIMIT for r in rounds),
+        sum(faults(r) for r in rounds),
+    )
+
+
+def judge(scenario: Scenario, figures: Mapping[str, Figure]) -> list[Verdict]:
+    """One verdict for each of the scenario's targets."""
+    return [_judge(scenario, target, figures) for target in scenario.targets]
+
+
+def flatness(growth: Growth, rounds: Mapping[int, Sequence[Mapping[str, Any]]]) -> Flatness:
+    """The cost at each point that was measured, and whether it stayed flat; a missing point leaves that open."""
+    costs = {x: median(growth.cost(r) for r in results) for x, results in rounds.items() if results}
+    if len(costs) < len(growth.points):
+        return Flatness(costs, None, None)
+    ratio = max(costs.values()) / min(costs.values())
+    return Flatness(costs, ratio, ratio <= growth.ratio)
+
+
+def ratio_of(scenario: Scenario, figures: Mapping[str, Figure], subject: str, against: str) -> float | None:
+    """`subject`'s figure divided by `against`'s; None where one is missing or zero."""
+    a, b = figures.get(subject), figures.get(against)
+    return a.value / b.value if a and b and b.value > 0 else None
+
+
+def _judge(scenario: Scenario, target: Target, figures: Mapping[str, Figure]) -> Verdict:
+    ratio = ratio_of(scenario, figures, target.subject, target.against)
+    if ratio is None:
+        return Verdict(target, None, None, None)
+    # A message that was lost or came twice makes a fast delivery worthless.
+    right = figures[target.subject].faults == 0
+    fast = ratio >= target.ratio if scenario.higher_is_better else ratio <= target.ratio
+    a, b = figures[target.subject].per_cpu, figures[target.against].per_cpu
+    return Verdict(target, ratio, a / b if a and b else None, fast and right)
+
+
+def _per_cpu(rounds: Sequence[Mapping[str, Any]]) -> float:
+    return median(figure(r, "received_per_s") / max(figure(r, "server_cpu"), 1e-9) for r in rounds)
+
+
+def _most(flags: Iterable[bool]) -> bool:
+    each = list(flags)
+    return sum(each) * 2 > len(each)

@@ -1,0 +1,124 @@
+"""One Socket.IO client: what its packets mean, whatever carries them. Knows no socket and counts nothing.
+
+The transport calls :meth:`Client.take` with Engine.IO packets and gives the client a way to send; what the test is
+about goes to :class:`Hearing`, everything else is handled here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+import orjson
+
+__all__ = ["Client", "ClientLost", "Hearing", "prefix_of"]
+
+
+def prefix_of(namespace: str) -> bytes:
+    """What stands between a packet's type and its ack id or payload."""
+    return b"" if namespace == "/" else namespace.encode() + b","
+
+
+class ClientLost(Exception):
+    """A client could not connect, or was cut off; the text says why."""
+
+
+class Hearing(Protocol):
+    """Who is told what a client hears."""
+
+    def heard(self, client: Client, packets: list[bytes]) -> list[bytes]:
+        """Packets that arrived in one read, in order; returns those that the test is not about."""
+
+    def lost(self, client: Client, reason: str) -> None:
+        """The client, once connected, was cut off."""
+
+
+class Client:
+    """One client in one namespace.
+
+    Args:
+        number: From 0; also its name as a publisher.
+        namespace: Where it connects to.
+        auth: What it sends with its CONNECT; None sends nothing.
+        hearing: Who is told what it hears.
+
+    Attributes:
+        ready: Done once the server has accepted the client; fails with :class:`ClientLost`.
+        send: Sends one Engine.IO packet; set by the transport.
+        close: Takes leave of the server and ends the connection; set by the transport.
+    """
+
+    __slots__ = ("_auth", "_hearing", "_prefix", "alive", "close", "number", "ready", "send", "sequence", "waiter")
+
+    def __init__(self, number: int, namespace: str, auth: Any, hearing: Hearing) -> None:
+        self.number = number
+        self.sequence = 0  # of the last message published
+        self.alive = False
+        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.waiter: asyncio.Future[None] | None = None  # of an ack outside the measurement
+        self.send: Callable[[bytes], None] = _drop
+        self.close: Callable[[], Awaitable[None]] = _nothing
+        self._hearing = hearing
+        self._prefix = prefix_of(namespace)
+        self._auth = auth
+
+    def take(self, packets: list[bytes]) -> None:
+        """Handle Engine.IO packets that arrived together."""
+        if self.alive:
+            packets = self._hearing.heard(self, packets)
+        for packet in packets:
+            self._take_one(packet)
+
+    def fail(self, reason: str) -> None:
+        """The connection is of no more use. Further calls have no effect."""
+        was_alive, self.alive = self.alive, False
+        self.send = _drop
+        if not self.ready.done():
+            self.ready.set_exception(ClientLost(reason))
+            self.ready.exception()  # nobody may be waiting: where another client failed, the test is over
+        elif was_alive:
+            self._hearing.lost(self, reason)
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_exception(ClientLost(reason))
+
+    async def call(self, event: str, *args: Any) -> None:
+        """Emit outside the measurement and wait for the ack."""
+        self.waiter = asyncio.get_running_loop().create_future()
+        self.send(b"42" + self._prefix + b"0" + orjson.dumps([event, *args]))
+        try:
+            await self.waiter
+        finally:
+            self.waiter = None
+
+    def _take_one(self, packet: bytes) -> None:
+        match packet[:1]:
+            case b"2":
+                self.send(b"3")
+            case b"0":
+                self.send(b"40" + self._prefix + (b"" if self._auth is None else orjson.dumps(self._auth)))
+            case b"1":
+                self.fail("the server closed the session")
+            case b"4":
+                self._take_message(packet)
+
+    def _take_message(self, packet: bytes) -> None:
+        match packet[1:2]:
+            case b"0":
+                if not self.ready.done():
+                    self.alive = True
+                    self.ready.set_result(None)
+            case b"1":
+                self.fail("the server disconnected the client")
+            case b"4":
+                self.fail(f"the server refused the client: {packet[2:].decode(errors='replace')}")
+            case b"3" if self.waiter is not None and not self.waiter.done():
+                self.waiter.set_result(None)
+
+
+async def _nothing() -> None:
+    """How a client takes leave that is not connected."""
+
+
+def _drop(packet: bytes) -> None:
+    """What a client says that is not connected."""

@@ -1,0 +1,167 @@
+"""The load generator of the benchmark suite: its figures are only worth something if it counts rightly."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.integration.bench_faults import Fault, faulty_server
+from tests.requirements import need
+from tests.servers import ServerProcess, free_port
+
+NATIVE = Path(__file__).resolve().parent.parent.parent / "benchmarks" / "native"
+APP = NATIVE.parent / "servers" / "shoal_app.py"
+FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-O1", "-Wall", "-Wextra", "-Werror", "-fsanitize=address,undefined"]
+ENVIRONMENT = {"ASAN_OPTIONS": "detect_leaks=0"}  # it ends by exit, and frees nothing
+
+
+@pytest.fixture(scope="module")
+def load(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program with sanitizers, so that a slip with memory is a failure and not a wrong figure."""
+    program = tmp_path_factory.mktemp("native") / "load"
+    sources = [str(path) for path in NATIVE.glob("*.c") if path.name != "limit.c"]
+    subprocess.run([need("gcc"), *FLAGS, "-o", str(program), *sources], check=True, timeout=120)
+    return program
+
+
+@pytest.fixture(scope="module")
+def limit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    program = tmp_path_factory.mktemp("native") / "limit"
+    sources = [str(NATIVE / name) for name in ("limit.c", "frames.c", "util.c")]
+    subprocess.run([need("gcc"), *FLAGS, "-o", str(program), *sources], check=True, timeout=120)
+    return program
+
+
+@pytest.fixture(scope="module")
+def shoal() -> Iterator[ServerProcess]:
+    port = free_port()
+    server = ServerProcess([sys.executable, str(APP), str(port)], port, {"SHOAL_NODE": "bench"})
+    try:
+        server.wait_until_up()
+        yield server
+        server.stop()
+    finally:
+        server.close()
+
+
+def measure(load: Path, server: ServerProcess, *arguments: str) -> dict[str, Any]:
+    command = [str(load), "--ports", str(server.port), "--pids", str(server.pid), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=ENVIRONMENT)
+    assert done.returncode == 0, done.stderr
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+TRAFFIC = [
+    ["--mode", "fanout", "--clients", "50", "--publishers", "5", "--window", "2"],
+    ["--mode", "fanout", "--clients", "50", "--rate", "100", "--payload", "700"],
+    ["--mode", "rooms", "--clients", "50", "--rooms", "20", "--members", "5", "--publishers", "10"],
+    ["--mode", "echo", "--clients", "20", "--window", "3"],
+    ["--mode", "echo", "--clients", "20", "--transport", "polling"],
+]
+
+
+@pytest.mark.parametrize("arguments", TRAFFIC, ids=" ".join)
+def test_shoal_delivers_each_message_once_and_in_order(load: Path, shoal: ServerProcess, arguments: list[str]) -> None:
+    result = measure(load, shoal, *arguments, "--seconds", "0.5", "--warmup", "0.2", "--hold", "0.1")
+    faults = {name: result[name] for name in ("lost", "duplicates", "reordered", "misdelivered")}
+    assert faults == dict.fromkeys(faults, 0)
+    assert result["expected"] > 20
+    assert result["received_per_s"] > 0
+    assert 0 < result["latency_ms"]["p50"] <= result["latency_ms"]["p99"] <= result["latency_ms"]["max"]
+    assert 0 < result["server_cpu"] <= 2
+    assert 0 < result["load_cpu"] <= 1.1
+
+
+def test_connections_are_counted_and_weighed(load: Path, shoal: ServerProcess) -> None:
+    result = measure(load, shoal, "--mode", "connect", "--clients", "300", "--hold", "0.2")
+    assert result["connects_per_s"] > 50
+    assert result["connect_ms"]["samples"] == 300
+    assert 0 < result["connect_ms"]["p50"] <= result["connect_ms"]["max"]
+
+
+def test_an_open_loop_keeps_its_rate(load: Path, shoal: ServerProcess) -> None:
+    result = measure(load, shoal, "--mode", "fanout", "--clients", "5", "--rate", "200", "--seconds", "1")
+    assert result["sent_per_s"] == pytest.approx(200, rel=0.1)
+
+
+@pytest.mark.parametrize("way", ["message", "turn"])
+def test_the_floor_does_the_same_work(load: Path, limit: Path, way: str) -> None:
+    port = free_port()
+    server = ServerProcess([str(limit), str(port), way], port, ENVIRONMENT)
+    try:
+        server.wait_until_up()
+        for arguments in (TRAFFIC[0], TRAFFIC[3]):
+            result = measure(load, server, *arguments, "--seconds", "0.3", "--warmup", "0.1")
+            assert (result["lost"], result["duplicates"], result["reordered"]) == (0, 0, 0)
+            assert result["received_per_s"] > 0
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize(("fault", "field"), [("drop", "lost"), ("double", "duplicates"), ("swap", "reordered")])
+def test_each_fault_of_a_server_is_counted_exactly_and_as_no_other(load: Path, fault: Fault, field: str) -> None:
+    async def run() -> tuple[dict[str, Any], int]:
+        async with faulty_server(fault) as (port, faults):
+            arguments = ["--mode", "fanout", "--clients", "4", "--rate", "300", "--seconds", "0.4", "--warmup", "0"]
+            process = await asyncio.create_subprocess_exec(
+                str(load), "--ports", str(port), *arguments, stdout=asyncio.subprocess.PIPE, env=ENVIRONMENT
+            )
+            out, _ = await process.communicate()
+            return json.loads(out), faults()
+
+    result, faults = asyncio.run(run())
+    assert faults > 5
+    found = {name: result[name] for name in ("lost", "duplicates", "reordered", "misdelivered")}
+    held = 1 if fault == "swap" and found["lost"] else 0
+    assert found == {**dict.fromkeys(found, 0), field: faults - held, **({"lost": 1} if held else {})}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--mode", "fanout", "--clients", "3"], "Connection refused"),
+        (["--mode", "shout"], "unknown mode: shout"),
+        (["--mode", "echo", "--clients", "none"], "--clients must be 1 to 100000"),
+        (["--mode", "rooms", "--clients", "10", "--publishers", "2", "--members", "9"], "too few clients"),
+    ],
+)
+def test_a_measurement_that_fails_says_why_in_one_line(load: Path, arguments: list[str], words: str) -> None:
+    command = [str(load), "--ports", str(free_port()), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, env=ENVIRONMENT)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_suite_starts_measures_and_stops_a_server_and_a_cluster() -> None:
+    """One short round over the whole chain, without the peers that would have to be fetched."""
+    need("gcc")
+    need("redis-server", "valkey-server")
+    script = (
+        "import json, sys\n"
+        "from suite import build, campaign, scenarios\n"
+        "build.build_native()\n"
+        "wanted = [s for s in scenarios.SCENARIOS if s.key in {'echo', 'cluster'}]\n"
+        "missing = dict.fromkeys(('node', 'node-4', 'bun', 'psio', 'limit'), 'not asked for')\n"
+        "plan = campaign.Plan(1, 0.3, 0.2, 0.1, None, None, missing=missing)\n"
+        "results, steps = campaign.Results(), []\n"
+        "campaign.measure_scenarios(plan, wanted, results, steps.append)\n"
+        "print(json.dumps([results.scenarios, results.failures, steps]))\n"
+    )
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, cwd=NATIVE.parent)
+    measured, failures, steps = json.loads(done.stdout)
+    assert failures == []
+    assert len(steps) == 2
+    (echo,), (cluster,) = measured["echo"]["shoal"], measured["cluster"]["shoal-4"]
+    assert echo["received_per_s"] > 0
+    assert len(cluster["server_cpus"]) == 5  # four nodes and the broker
+    assert (cluster["lost"], cluster["duplicates"], cluster["reordered"]) == (0, 0, 0)
+    assert 0 <= cluster["other_cpu"] <= 64

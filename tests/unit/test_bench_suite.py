@@ -1,0 +1,183 @@
+"""The benchmark suite judges rightly, draws what it measured, and asks for everything that was promised."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from rich.console import Console
+
+BENCHMARKS = Path(__file__).resolve().parent.parent.parent / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+
+from suite import campaign, chart, document, report, scenarios, servers, verdict  # noqa: E402
+
+sys.path.remove(str(BENCHMARKS))
+
+FANOUT = next(s for s in scenarios.SCENARIOS if s.key == "fanout-1")
+MEMORY = next(s for s in scenarios.SCENARIOS if s.key == "memory")
+
+
+def result(received: float = 0.0, **changes: Any) -> dict[str, Any]:
+    common = {
+        "received_per_s": received,
+        "connects_per_s": 100.0,
+        "rss_kib_per_connection": 10.0,
+        "sent_per_s": 100.0,
+        "server_cpu": 1.0,
+        "server_cpus": [0.5, 0.5],
+        "load_cpu": 0.5,
+        "other_cpu": 0.0,
+        "latency_ms": {"p99": 5.0},
+        "lost": 0,
+        "duplicates": 0,
+        "reordered": 0,
+        "misdelivered": 0,
+    }
+    return {**common, **changes}
+
+
+def figures(**rounds: list[dict[str, Any]]) -> dict[str, verdict.Figure]:
+    return {key: verdict.summarize(each, "received_per_s") for key, each in rounds.items()}
+
+
+def test_a_ratio_is_that_of_the_medians() -> None:
+    found = figures(shoal=[result(x) for x in (300, 310, 9_000)], node=[result(x) for x in (100, 1, 150)])
+    against_node, against_limit = verdict.judge(FANOUT, found)
+    assert (against_node.ratio, against_node.met) == (pytest.approx(3.1), True)
+    assert (against_limit.ratio, against_limit.met) == (None, None)
+
+
+def test_a_target_just_missed_is_not_met() -> None:
+    found = figures(shoal=[result(169)], node=[result(100)], limit=[result(190)])
+    assert [v.met for v in verdict.judge(FANOUT, found)] == [False, True]
+
+
+def test_less_memory_is_better() -> None:
+    def judged(ours: float) -> bool | None:
+        rounds = {"shoal": [result(rss_kib_per_connection=ours)], "node": [result(rss_kib_per_connection=30.0)]}
+        found = {key: verdict.summarize(each, MEMORY.figure) for key, each in rounds.items()}
+        return verdict.judge(MEMORY, found)[0].met
+
+    assert judged(9.9) is True
+    assert judged(10.1) is False
+
+
+@pytest.mark.parametrize("fault", ["lost", "duplicates", "reordered", "misdelivered"])
+def test_no_speed_makes_up_for_a_message_that_went_wrong(fault: str) -> None:
+    found = figures(shoal=[result(900, **{fault: 1})], node=[result(100)])
+    assert verdict.judge(FANOUT, found)[0].met is False
+
+
+def test_a_result_is_marked_when_the_load_was_the_limit_in_most_rounds() -> None:
+    busy, idle = result(1, load_cpu=0.95), result(1)
+    assert verdict.summarize([busy, busy, idle], "received_per_s").load_limited
+    assert not verdict.summarize([busy, idle, idle], "received_per_s").load_limited
+
+
+def test_a_cost_is_flat_when_its_greatest_is_within_the_bound() -> None:
+    growth = scenarios.GROWTH[0]
+    xs = [x for x, _, _ in growth.points]
+    rounds = {x: [result(1000.0, server_cpu=cpu)] for x, cpu in zip(xs, (0.5, 0.6, 0.64), strict=True)}
+    flat = verdict.flatness(growth, rounds)
+    assert (flat.met, flat.costs[xs[0]]) == (True, pytest.approx(500.0))
+    rounds[xs[2]] = [result(1000.0, server_cpu=0.66)]
+    assert verdict.flatness(growth, rounds).met is False
+    del rounds[xs[2]]
+    assert verdict.flatness(growth, rounds).met is None
+
+
+def test_the_broker_is_not_counted_among_the_nodes() -> None:
+    growth = next(g for g in scenarios.GROWTH if g.key == "nodes")
+    assert growth.cost(result(server_cpus=[0.01, 0.01, 0.9])) == pytest.approx(200.0)
+
+
+def test_every_promised_target_is_in_the_table() -> None:
+    """The targets are the project's promise: none may go, none may be eased by accident."""
+    promised = {
+        ("fanout-1", "shoal", "node", 1.7),
+        ("fanout-1", "shoal", "limit", 0.85),
+        ("fanout-10", "shoal", "node", 15),
+        ("fanout-10", "shoal", "bun", 8),
+        ("fanout-100", "shoal", "node", 60),
+        ("rooms", "shoal", "node", 1.5),
+        ("echo", "shoal", "node", 1.8),
+        ("echo", "shoal", "bun", 1.0),
+        ("connect", "shoal", "node", 3),
+        ("memory", "shoal", "node", 1 / 3),
+        ("echo-polling", "shoal", "node", 0.8),
+        ("latency", "shoal", "node", 1.0),
+        ("cluster", "shoal-4", "node-4", 8),
+        ("asgi-fanout", "shoal-asgi", "psio", 3),
+        ("asgi-echo", "shoal-asgi", "psio", 3),
+    }
+    assert {(s.key, t.subject, t.against, t.ratio) for s in scenarios.SCENARIOS for t in s.targets} == promised
+    assert {(g.key, g.ratio) for g in scenarios.GROWTH} == {("clients", 1.3), ("rooms", 1.3), ("nodes", 1.3)}
+
+
+def test_every_server_of_a_scenario_can_be_run_and_has_a_column() -> None:
+    for scenario in scenarios.SCENARIOS:
+        for key in {*scenario.servers, *scenario.quick_servers}:
+            assert key in servers.KINDS
+            assert key in report.SHORT
+        sides = {side for t in scenario.targets for side in (t.subject, t.against)}
+        assert sides <= set(scenario.servers)
+
+
+def plan(**changes: Any) -> campaign.Plan:
+    common: dict[str, Any] = {"rounds": 2, "seconds": 1.0, "warmup": 0.1, "hold": 0.1}
+    return campaign.Plan(**{**common, "server_core": 0, "load_core": 1, **changes})
+
+
+def test_a_server_that_cannot_run_is_left_out_of_the_steps() -> None:
+    whole = campaign.count_steps(plan(), [FANOUT], [])
+    assert campaign.count_steps(plan(missing={"bun": "no such package"}), [FANOUT], []) == whole - 2
+    assert campaign.count_steps(plan(quick=True), [MEMORY], []) == 0
+
+
+@pytest.fixture
+def a_document() -> document.Document:
+    results = campaign.Results()
+    for scenario in scenarios.SCENARIOS:
+        results.scenarios[scenario.key] = {
+            key: [result(1000.0 + n, load_cpu=0.95)] for n, key in enumerate(scenario.servers)
+        }
+    for growth in scenarios.GROWTH:
+        results.growth[growth.key] = {x: [result(1000.0)] for x, _, _ in growth.points}
+    results.failures.append("rooms, bun: [it] ended at once")
+    return document.make(plan(missing={"bun": "npm is <not> there"}), results, scenarios.SCENARIOS, scenarios.GROWTH)
+
+
+def test_the_table_says_of_every_target_whether_it_is_met(a_document: document.Document) -> None:
+    console = Console(width=200, record=True, file=io.StringIO())
+    report.show(a_document, console)
+    text = console.export_text()
+    assert text.count(": met") + text.count("not met") == sum(len(s.targets) for s in scenarios.SCENARIOS) + 3
+    assert "the load generator was the limit" in text
+    assert "npm is <not> there" in text
+    assert "rooms, bun: [it] ended at once" in text
+
+
+def test_the_page_shows_chart_table_and_versions(a_document: document.Document) -> None:
+    page = report.markdown(a_document, "latest.svg")
+    assert "](latest.svg)" in page
+    assert page.count("\n| ") >= len(scenarios.SCENARIOS) + len(scenarios.GROWTH)
+    assert "python 3" in page
+
+
+def test_the_chart_is_a_picture_with_a_bar_for_every_server(a_document: document.Document) -> None:
+    root = ElementTree.fromstring(chart.svg(a_document))
+    bars = [e for e in root.iter("{http://www.w3.org/2000/svg}rect") if e.get("class") in chart.CLASSES.values()]
+    drawn = {key for name in chart.SERIES for key in report.COLUMNS[name]}
+    expected = sum(len(drawn & set(s.servers)) for s in scenarios.SCENARIOS)
+    assert len(bars) == expected + len(chart.SERIES)  # and the legend
+    assert all(float(bar.get("width", "0")) > 0 for bar in bars)
+
+
+def test_a_document_survives_its_file(a_document: document.Document, tmp_path: Path) -> None:
+    document.write(a_document, tmp_path / "run.json")
+    assert document.read(tmp_path / "run.json") == a_document
