@@ -27,6 +27,7 @@ from .messages import (
     encode,
     node_channel,
     reply_channel,
+    sender_prefix,
 )
 from .peers import Peers
 from .requests import Requests
@@ -65,6 +66,7 @@ class Link:
         self.bus = bus
         self.tag = tag
         self.prefix = prefix
+        self._own = sender_prefix(tag)
         self._deliver = deliver
         self._on_state = on_state
         self._rooms: Counter[str] = Counter()
@@ -149,13 +151,13 @@ class Link:
             self._unconfirmed.discard(channel_of(self.prefix, namespace, (room,)))
 
     def _hear(self, channel: str, payload: bytes) -> None:
+        if payload.startswith(self._own):
+            return  # the broker sends us what we said ourselves
         try:
             message = decode(payload)
         except BrokerError:
             self.broken += 1
             log.debug("unreadable message on %s", channel, exc_info=True)
-            return
-        if message.sender == self.tag:
             return
         self.heard += len(message.envelopes)
         for envelope in message.envelopes:

@@ -28,6 +28,7 @@ __all__ = [
     "encode",
     "node_channel",
     "reply_channel",
+    "sender_prefix",
 ]
 
 ID_LENGTH: Final = 20
@@ -93,6 +94,11 @@ _decoder: Final = msgspec.msgpack.Decoder(Message)
 def encode(message: Message) -> bytes:
     """A message as bytes."""
     return _encoder.encode(message)
+
+
+def sender_prefix(tag: str) -> bytes:
+    """What every message of a node begins with: enough to know one's own without decoding it."""
+    return _encoder.encode(Message(tag, []))[:-1]
 
 
 def decode(data: bytes) -> Message:

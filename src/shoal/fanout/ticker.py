@@ -173,20 +173,22 @@ class Ticker:
         if batch is None:
             return
         self._batch = None
-        wire = b"".join(batch.frames)
+        frames, caught_up, dirty = batch.frames, batch.caught_up, self._dirty
+        wire = frames[0] if len(frames) == 1 else b"".join(frames)
         for member in batch.members:
             outbox = member.outbox
             if batch.volatile and not outbox.takes_volatile():
                 continue
-            if not outbox.pending:
-                self._dirty.append(outbox)
-            if outbox in batch.caught_up:
+            pending = outbox.pending
+            if not pending:
+                dirty.append(outbox)
+            if caught_up and outbox in caught_up:
                 batch.catch_up(outbox)
             elif outbox.framed:
-                outbox.pending.append(wire)
+                pending.append(wire)
             else:
-                outbox.pending.extend(batch.packets())
-        self.deliveries += len(batch.members) * len(batch.frames)
+                pending.extend(batch.packets())
+        self.deliveries += len(batch.members) * len(frames)
 
     def flush(self) -> None:
         """Write everything that was collected. Runs by itself at the end of the turn."""
@@ -203,7 +205,12 @@ class Ticker:
         self._dirty = []
         for outbox in dirty:
             try:
-                outbox.flush()
+                pending = outbox.pending
+                if outbox.framed and len(pending) == 1:  # what outbox.flush() does, without the call
+                    outbox.pending = []
+                    outbox.write(pending[0])
+                else:
+                    outbox.flush()
             except Exception:  # noqa: BLE001 - whatever one transport raises must not reach the others
                 _lost(outbox)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from ..protocol.engineio import Packet, payload_size
+from ..protocol.engineio import Packet
 from .engine import BaseEngine, Refusal
 from .lane import WebSocketLane, find_session, refuse
 from .request import Request
@@ -72,7 +72,8 @@ class AsgiLane(WebSocketLane):
         self._send = send
         self._waiting: list[Packet] = []
         self._size = 0
-        self._wake = asyncio.Event()
+        self._sleeper: asyncio.Future[None] | None = None
+        """What the writer waits for while there is nothing to write."""
         self._go_on = asyncio.Event()
         self._go_on.set()
         self._hung_up = False
@@ -86,7 +87,7 @@ class AsgiLane(WebSocketLane):
             await asyncio.wait({writer, self._reader}, return_when=asyncio.FIRST_COMPLETED)
             if self._reader.done():
                 self._hung_up = True
-                self._wake.set()
+                self._wake()
             else:
                 await self._say_goodbye(receive)
         finally:
@@ -132,8 +133,9 @@ class AsgiLane(WebSocketLane):
         send = self._send
         with contextlib.suppress(OSError):  # the client has gone; the reader hears of it too
             while True:
-                await self._wake.wait()
-                self._wake.clear()
+                if not self._waiting and not self._hung_up:
+                    self._sleeper = asyncio.get_running_loop().create_future()
+                    await self._sleeper
                 while self._waiting:
                     packets, self._waiting, self._size = self._waiting, [], 0
                     for packet in packets:
@@ -146,20 +148,26 @@ class AsgiLane(WebSocketLane):
                 if self._hung_up:
                     return
 
+    def _wake(self) -> None:
+        sleeper, self._sleeper = self._sleeper, None
+        if sleeper is not None and not sleeper.done():
+            sleeper.set_result(None)
+
     def _unblock(self) -> None:
         if self.connection is not None and self.receive == self.connection.receive_text:
             self.connection.outbox.unblock()
 
     def write(self, data: list[Packet]) -> None:
         self._waiting.extend(data)
-        self._size += sum([payload_size(packet) for packet in data])
-        self._wake.set()
+        for packet in data:
+            self._size += len(packet)
+        self._wake()
         if self._size > self.HIGH_WATER and self.connection is not None:
             self.connection.outbox.block()
 
     def send_packet(self, packet: str) -> None:
         self._waiting.append(packet)
-        self._wake.set()
+        self._wake()
 
     @property
     def buffered(self) -> int:
@@ -175,7 +183,7 @@ class AsgiLane(WebSocketLane):
         self.receive = refuse
         self._hung_up = True
         self._go_on.set()
-        self._wake.set()
+        self._wake()
 
     def close(self, *, abort: bool = False) -> None:
         self.connection = None

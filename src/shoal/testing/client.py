@@ -1,0 +1,354 @@
+"""A Socket.IO client for tests: what the official client does, in memory, with everything it received at hand.
+
+A :class:`TestClient` is one namespace over a connection, as a socket of the official client is; several may share one.
+Encoding is the protocol's own, and so the server's; that both are right is the interoperability tests' business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from typing import Any, Final
+
+from ..errors import AckTimeout, ConnectionRefused, NotConnected
+from ..protocol import msgpack, socketio
+from ..protocol.socketio import ACK, CONNECT, CONNECT_ERROR, DISCONNECT, EVENT, Decoder, Limits, Packet, PacketType
+from .clock import ClockLoop
+from .connection import TestConnection
+
+__all__ = ["Manager", "Received", "TestClient"]
+
+# What a test sends to itself needs no bounds but that of the decoder's recursion.
+LIMITS: Final = Limits(attachments=10_000, attachment_bytes=1 << 40, depth=400)
+
+
+class Received(tuple[Any, ...]):
+    """An event that came from the server: ``(event, *args)``.
+
+    Attributes:
+        ack: Answers the server's ``call``; ``None`` if it asked for no acknowledgement.
+    """
+
+    ack: Callable[..., None] | None = None
+
+    @property
+    def event(self) -> str:
+        """The event's name."""
+        name: str = self[0]
+        return name
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """Its arguments."""
+        return self[1:]
+
+
+class Manager:
+    """The namespaces of one connection.
+
+    Args:
+        connection: It is open.
+        parser: The server's option ``parser``.
+    """
+
+    def __init__(self, connection: TestConnection, parser: str = "json") -> None:
+        self.connection = connection
+        self.clients: dict[str, TestClient] = {}
+        self.tasks: set[asyncio.Task[Any]] = set()
+        """Handlers that are coroutines, at work."""
+        self._decoder = Decoder(LIMITS)
+        self._msgpack = parser == "msgpack"
+        connection.on_message = self._receive
+        connection.on_close = self._closed
+
+    async def enter(self, namespace: str, auth: Any, timeout: float) -> TestClient:
+        """Connect to a namespace. See :meth:`TestClient.enter`."""
+        client = TestClient(self, namespace)
+        self.clients[namespace] = client
+        self.send(CONNECT, namespace, auth)
+        await client.connecting(timeout)
+        return client
+
+    def send(self, kind: PacketType, namespace: str, data: Any, ack_id: int | None = None) -> None:
+        """Send one packet."""
+        encode = msgpack.encode if self._msgpack else socketio.encode
+        text, attachments = encode(kind, namespace, data, ack_id)
+        if text:
+            self.connection.send(text.decode())
+        for attachment in attachments:
+            self.connection.send(attachment)
+
+    def _receive(self, message: str | bytes) -> None:
+        packet: Packet | None
+        if isinstance(message, str):
+            packet = self._decoder.feed_text(message.encode())
+        elif self._msgpack:
+            packet = msgpack.decode(message, LIMITS.depth)
+        else:
+            packet = self._decoder.feed_binary(message)
+        if packet is not None and packet.namespace in self.clients:
+            self.clients[packet.namespace].take(packet)
+
+    def _closed(self, reason: str) -> None:
+        for client in list(self.clients.values()):
+            client.left(reason)
+
+    async def end(self) -> None:
+        """Cancel handlers that are still at work, and close the connection."""
+        for task in list(self.tasks):
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        await self.connection.end()
+
+
+class TestClient:
+    """A client in one namespace. Made by :meth:`.server.TestServer.connect`.
+
+    Attributes:
+        namespace: Its name.
+        id: The id that the server gave it; its socket there is ``io.sockets[client.id]``.
+        connected: Whether it was accepted and has not left.
+        reason: Why it left, in the words of the JavaScript client: ``io server disconnect``, ``transport close``.
+        received: Events that came and were not taken by :meth:`receive`, nor by a handler.
+    """
+
+    __test__ = False  # pytest shall not collect it
+
+    def __init__(self, manager: Manager, namespace: str) -> None:
+        self.namespace = namespace
+        self.id = ""
+        self.connected = False
+        self.reason: str | None = None
+        self.received: list[Received] = []
+        self._manager = manager
+        self._handlers: dict[str, Callable[..., Any]] = {}
+        self._acks: dict[int, asyncio.Future[Any]] = {}
+        self._next_ack = 0
+        self._arrived = asyncio.Event()
+        self._refused: ConnectionRefused | None = None
+
+    def __repr__(self) -> str:
+        return f"<client {self.id or '?'} in {self.namespace}>"
+
+    @property
+    def connection(self) -> TestConnection:
+        """The connection below: ``drop()``, ``pause()``, ``answers_pings``, ``send()`` of raw packets."""
+        return self._manager.connection
+
+    # ---- out
+
+    async def emit(self, event: str, *args: Any) -> None:
+        """Emit an event.
+
+        On a test clock this returns when the server, and everybody whom it told, has done all that it can do before
+        time passes. On a real clock it only gives way once.
+
+        Raises:
+            NotConnected: It has left.
+        """
+        self.send(event, *args)
+        await settle()
+
+    def send(self, event: str, *args: Any) -> None:
+        """Emit an event without waiting for anything: several then reach the server in one turn of its loop.
+
+        Raises:
+            NotConnected: It has left.
+        """
+        self._check_connected()
+        self._manager.send(EVENT, self.namespace, [event, *args])
+
+    async def call(self, event: str, *args: Any, timeout: float = 5.0) -> Any:
+        """Emit an event and wait for the acknowledgement.
+
+        Args:
+            event: The event's name.
+            args: Its arguments.
+            timeout: Seconds to wait.
+
+        Returns:
+            What the server's handler returned: ``None``, one value, or a tuple of several.
+
+        Raises:
+            AckTimeout: No answer in time.
+            NotConnected: It has left, or was sent away meanwhile.
+        """
+        self._check_connected()
+        ack_id, self._next_ack = self._next_ack, self._next_ack + 1
+        answer = self._acks[ack_id] = asyncio.get_running_loop().create_future()
+        self._manager.send(EVENT, self.namespace, [event, *args], ack_id)
+        try:
+            async with asyncio.timeout(timeout) as deadline:
+                return await answer
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            raise AckTimeout(event, timeout) from None
+        finally:
+            self._acks.pop(ack_id, None)
+
+    async def enter(self, namespace: str, auth: Any = None, *, timeout: float = 5.0) -> TestClient:
+        """Connect to another namespace over the same connection.
+
+        Args:
+            namespace: With its slash.
+            auth: A dict for ``socket.handshake.auth``.
+            timeout: Seconds that the server may take.
+
+        Returns:
+            The client in it.
+
+        Raises:
+            ConnectionRefused: The server refused, with its message and data.
+            TimeoutError: It did not answer in time.
+        """
+        return await self._manager.enter(namespace, auth, timeout)
+
+    async def disconnect(self) -> None:
+        """Leave the namespace, and close the connection with the last one. Returns as :meth:`emit` does."""
+        if self.connected:
+            self._manager.send(DISCONNECT, self.namespace, None)
+            self.left("io client disconnect")
+            if not self._manager.clients:
+                self.connection.close()
+        await settle()
+
+    # ---- in
+
+    def on(self, event: str, function: Callable[..., Any] | None = None) -> Any:
+        """Handle an event: called with its arguments; what it returns is the acknowledgement, as on the server.
+
+        Plain or async. Called with an event only, it is a decorator. There is one handler for an event.
+        """
+        if function is None:
+            return lambda decorated: self.on(event, decorated)
+        self._handlers[event] = function
+        return function
+
+    async def receive(self, event: str | None = None, *, timeout: float = 5.0) -> Received:
+        """Take the next event out of :attr:`received`, and wait for it if need be.
+
+        Args:
+            event: Only one of this name; others stay.
+            timeout: Seconds to wait.
+
+        Returns:
+            ``(event, *args)``.
+
+        Raises:
+            TimeoutError: None came in time.
+            NotConnected: None will come: it has left.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                while (found := self._find(event)) is None:
+                    if not self.connected:
+                        raise NotConnected(f"{event or 'an event'!r} will not come: {self.reason}")
+                    await self._change()
+        except TimeoutError:
+            others = f"; received were {self.received}" if self.received else ""
+            raise TimeoutError(f"{event or 'an event'!r} did not come within {timeout:g} s{others}") from None
+        self.received.remove(found)
+        return found
+
+    def _find(self, event: str | None) -> Received | None:
+        return next((found for found in self.received if event in (None, found.event)), None)
+
+    async def disconnected(self, timeout: float = 60.0) -> str:
+        """Wait until it has left. Returns the reason.
+
+        Raises:
+            TimeoutError: It is still there.
+        """
+        async with asyncio.timeout(timeout):
+            while self.connected:
+                await self._change()
+        return self.reason or ""
+
+    async def _change(self) -> None:
+        self._arrived.clear()
+        await self._arrived.wait()
+
+    async def connecting(self, timeout: float) -> None:
+        """Wait for the server's answer to CONNECT. See :meth:`enter`."""
+        try:
+            async with asyncio.timeout(timeout):
+                while not self.connected:
+                    if self._refused is not None:
+                        raise self._refused
+                    if self.reason is not None:
+                        raise NotConnected(f"the connection was closed before the server answered: {self.reason}")
+                    await self._change()
+        except TimeoutError:
+            raise TimeoutError(f"no answer from {self.namespace} within {timeout:g} s") from None
+
+    def take(self, packet: Packet) -> None:
+        """Take a packet of this namespace."""
+        if packet.type is EVENT:
+            self._take_event(Received(packet.data), packet.id)
+        elif packet.type is ACK:
+            args = packet.data
+            answer = self._acks.pop(packet.id, None) if packet.id is not None else None
+            if answer is not None and not answer.done():
+                answer.set_result(args[0] if len(args) == 1 else tuple(args) if args else None)
+        elif packet.type is CONNECT:
+            self.id, self.connected = packet.data["sid"], True
+        elif packet.type is CONNECT_ERROR:
+            self._refused = ConnectionRefused(packet.data["message"], packet.data.get("data"))
+            self.left("refused")
+        else:
+            self.left("io server disconnect")
+        self._arrived.set()
+
+    def _take_event(self, event: Received, ack_id: int | None) -> None:
+        if ack_id is not None:
+            event.ack = lambda *args: self._acknowledge(ack_id, args)
+        handler = self._handlers.get(event.event)
+        if handler is None:
+            self.received.append(event)
+            return
+        result = handler(*event.args)
+        if inspect.isawaitable(result):
+            task = asyncio.ensure_future(self._finish(result, event))
+            self._manager.tasks.add(task)
+            task.add_done_callback(self._manager.tasks.discard)
+        else:
+            _answer(event, result)
+
+    async def _finish(self, result: Any, event: Received) -> None:
+        _answer(event, await result)
+
+    def _acknowledge(self, ack_id: int, args: tuple[Any, ...]) -> None:
+        if self.connected:
+            self._manager.send(ACK, self.namespace, list(args), ack_id)
+
+    def left(self, reason: str) -> None:
+        """It has left, or was refused."""
+        if self.reason is not None:
+            return
+        self.connected = False
+        self.reason = reason
+        self._manager.clients.pop(self.namespace, None)
+        for answer in self._acks.values():
+            if not answer.done():
+                answer.set_exception(NotConnected(f"{self!r} left: {reason}"))
+        self._arrived.set()
+
+    def _check_connected(self) -> None:
+        if not self.connected:
+            raise NotConnected(f"{self!r} is not connected: {self.reason}")
+
+
+async def settle() -> None:
+    """On a test clock wait until nothing more can happen; on a real one give way once."""
+    loop = asyncio.get_running_loop()
+    if isinstance(loop, ClockLoop):
+        await loop.clock.settle()
+    else:
+        await asyncio.sleep(0)
+
+
+def _answer(event: Received, result: Any) -> None:
+    if event.ack is not None:
+        event.ack(*(() if result is None else result if type(result) is tuple else (result,)))
