@@ -55,6 +55,7 @@ class Rooms(Generic[M]):
     def enter(self, member: M) -> None:
         """A member comes: from now on it gets what goes to everyone and to its id."""
         self._before_change(self, None)
+        self._before_change(self, member.id)
         self.by_id[member.id] = member
         self.everyone.add(member)
 

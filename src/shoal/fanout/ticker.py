@@ -135,7 +135,9 @@ class Ticker:
         outbox = member.outbox
         batch = self._batch
         if batch is not None:
-            if member in batch.members:
+            if batch.volatile:
+                self.seal()  # which of its members can take it is asked there
+            elif member in batch.members:
                 if not outbox.pending:
                     self._dirty.append(outbox)
                 batch.catch_up(outbox)
@@ -150,6 +152,8 @@ class Ticker:
         outbox.add(text, attachments)
         self.deliveries += 1
         self._size += len(text)
+        if attachments:
+            self._size += sum(map(len, attachments))
         if self._size > FLUSH_SIZE:
             self._flush_early()
 
