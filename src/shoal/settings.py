@@ -7,6 +7,8 @@ The module knows no server; constructing settings does nothing.
 
 from __future__ import annotations
 
+import ipaddress
+import math
 import os
 import re
 import types
@@ -85,6 +87,13 @@ class EngineSettings:
             raise ConfigurationError(f"transports={self.transports!r}: use 'polling', 'websocket' or both")
         if self.outbox_policy not in ("disconnect", "drop-volatile"):
             raise ConfigurationError(f"outbox_policy={self.outbox_policy!r}: use 'disconnect' or 'drop-volatile'")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if field.type in ("int", "float") and not (is_number and 0 <= value < math.inf):
+                raise ConfigurationError(f"{field.name}={value!r}: must be a number, 0 or more")
+        for network in self.trusted_proxies:
+            _check_network(network)
         for name in ("ping_interval", "ping_timeout", "upgrade_timeout", "max_payload", "max_outbox"):
             if getattr(self, name) <= 0:
                 raise ConfigurationError(f"{name}={getattr(self, name)!r}: must be more than 0")
@@ -150,10 +159,20 @@ class ServerSettings(EngineSettings):
 
     def __post_init__(self) -> None:
         EngineSettings.__post_init__(self)
+        if self.max_waiting_events < 1:
+            raise ConfigurationError(f"max_waiting_events={self.max_waiting_events!r}: must be 1 or more")
         if self.parser not in ("json", "msgpack"):
             raise ConfigurationError(f"parser={self.parser!r}: use 'json' or 'msgpack'")
         if re.search(r"[\s#]", self.channel_prefix):
             raise ConfigurationError(f"channel_prefix={self.channel_prefix!r}: must not contain '#' or spaces")
+
+
+def _check_network(text: str) -> None:
+    try:
+        if "/" in text:
+            ipaddress.ip_network(text, strict=False)
+    except ValueError as error:
+        raise ConfigurationError(f"trusted_proxies: {error}") from None
 
 
 def _as_tuple(value: str | Iterable[str]) -> tuple[str, ...]:

@@ -28,8 +28,8 @@ logger = logging.getLogger("shoal.bus")
 class PublishLink(RedisLink):
     """The connection that publishes. Every answer is one line: ``:3``, or ``-`` and what is wrong.
 
-    Counting line ends costs next to nothing: 1,800,000 publishes a second and core over uvloop, against 1,260,000 with
-    every answer parsed, and 2,080,000 with ``CLIENT REPLY OFF``, which would hide refusals and what was lost.
+    Counting line ends costs next to nothing: in a bare loop over uvloop 1,800,000 publishes a second and core, against
+    1,260,000 with every answer parsed, and 2,080,000 with ``CLIENT REPLY OFF``, which would hide refusals and losses.
 
     Args:
         publisher: Told of pauses, refusals and progress.

@@ -75,7 +75,7 @@ def _tls(options: dict[str, Any]) -> ssl.SSLContext | None:
         return None
     chosen = {name: options.pop(name) for name in list(options) if name.startswith("ssl_")}
     # redis-py 5 did not check the host's name unless asked to; 6 and later do.
-    chosen.setdefault("ssl_check_hostname", True)
+    chosen.setdefault("ssl_check_hostname", chosen.get("ssl_cert_reqs") != "none")
     context: ssl.SSLContext = SSLConnection(**chosen).ssl_context.get()
     return context
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from ..bus.base import Bus
@@ -108,8 +108,9 @@ class Link:
         self._loop = None
 
     def _changed(self, up: bool) -> None:
+        self.peers.link_changed(up)
         if up:
-            self.peers.announce()
+            self._unconfirmed.clear()  # every subscription is placed
         self._on_state(up)
 
     # ---- listening
@@ -145,10 +146,11 @@ class Link:
         """Whether messages to a room that was opened are sure to be heard, or cannot be for now."""
         return not self.bus.up or channel_of(self.prefix, namespace, (room,)) not in self._unconfirmed
 
-    async def confirm(self, namespace: str, room: str, timeout: float) -> None:
-        """Wait until the broker has confirmed a room's channel, at most ``timeout`` seconds."""
+    async def confirm(self, namespace: str, rooms: Iterable[str], timeout: float) -> None:
+        """Wait until the broker has confirmed rooms' channels, at most ``timeout`` seconds."""
+        channels = [channel_of(self.prefix, namespace, (room,)) for room in rooms]
         if await self.bus.settled(timeout):
-            self._unconfirmed.discard(channel_of(self.prefix, namespace, (room,)))
+            self._unconfirmed.difference_update(channels)
 
     def _hear(self, channel: str, payload: bytes) -> None:
         if payload.startswith(self._own):

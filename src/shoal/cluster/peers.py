@@ -31,13 +31,26 @@ class Peers:
         self._hello = hello
         self._say = say
         self._seen: dict[str, tuple[str, float]] = {}
+        self._up = False
         self._task: asyncio.Task[None] | None = None
 
     def names(self) -> dict[str, str]:
         """Names of the nodes that are there, by tag."""
-        oldest = asyncio.get_running_loop().time() - SILENCE
-        self._seen = {tag: entry for tag, entry in self._seen.items() if entry[1] >= oldest}
+        self._forget_silent()
         return {tag: name for tag, (name, _) in self._seen.items()}
+
+    def _forget_silent(self) -> None:
+        if self._up:
+            oldest = asyncio.get_running_loop().time() - SILENCE
+            self._seen = {tag: entry for tag, entry in self._seen.items() if entry[1] >= oldest}
+
+    def link_changed(self, up: bool) -> None:
+        """While the link is down nobody can be heard, and nobody counts as gone; then each has its time anew."""
+        self._up = up
+        if up:
+            now = asyncio.get_running_loop().time()
+            self._seen = {tag: (name, now) for tag, (name, _) in self._seen.items()}
+            self.announce()
 
     def heard(self, tag: str, name: str) -> None:
         """A node said hello."""
@@ -71,4 +84,5 @@ class Peers:
     async def _keep_saying(self) -> None:
         while True:
             self.announce()
+            self._forget_silent()
             await asyncio.sleep(HELLO_INTERVAL)

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from ..protocol.values import as_json
 from .messages import Reply, Request
 from .peers import Peers
 
@@ -36,6 +37,11 @@ class Replies:
     """Name of the node, and its answer."""
     missing: list[str] = field(default_factory=list)
     """Names of the nodes that did not answer."""
+
+
+def _pack(body: Any) -> msgspec.Raw:
+    """What an event may carry, a question may too."""
+    return msgspec.Raw(msgspec.msgpack.encode(body, enc_hook=as_json))
 
 
 class _Pending:
@@ -89,7 +95,7 @@ class Requests:
         identifier = secrets.token_urlsafe(9)
         self._pending[identifier] = pending
         try:
-            self._say(Request(identifier, kind, msgspec.Raw(msgspec.msgpack.encode(body)), timeout))
+            self._say(Request(identifier, kind, _pack(body), timeout))
             await asyncio.wait({pending.done}, timeout=timeout)
         finally:
             del self._pending[identifier]
@@ -98,7 +104,7 @@ class Requests:
 
     def tell(self, kind: str, body: Any) -> None:
         """Tell every other node something that nobody answers."""
-        self._say(Request("", kind, msgspec.Raw(msgspec.msgpack.encode(body)), 0.0))
+        self._say(Request("", kind, _pack(body), 0.0))
 
     def answered(self, tag: str, reply: Reply) -> None:
         """A node answered. Late answers are ignored."""
@@ -126,7 +132,7 @@ class Requests:
         try:
             body = await answer(msgspec.msgpack.decode(request.body), request.timeout)
             if request.id:
-                self._reply(tag, Reply(request.id, msgspec.Raw(msgspec.msgpack.encode(body))))
+                self._reply(tag, Reply(request.id, _pack(body)))
         except Exception:
             log.exception("request %r of another node failed", request.kind)
 

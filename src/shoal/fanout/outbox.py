@@ -74,7 +74,7 @@ class Outbox:
                 pending.extend([binary_frame(data) for data in attachments])
         else:
             if text:
-                pending.append(text.decode())
+                pending.append(text.decode(errors="replace"))
             pending.extend(attachments)
 
     def add_packets(self, packets: list[Packet]) -> None:

@@ -83,7 +83,7 @@ def _as_packets(messages: list[tuple[bytes, Sequence[bytes]]]) -> list[Packet]:
     packets: list[Packet] = []
     for text, attachments in messages:
         if text:
-            packets.append(text.decode())
+            packets.append(text.decode(errors="replace"))  # another node's bytes may be anything
         packets.extend(attachments)
     return packets
 
@@ -250,6 +250,8 @@ class Ticker:
 
 
 def _lost(outbox: Outbox) -> None:
-    """A lane that raises is broken: drop its data; its transport will report the end of the connection."""
+    """A lane that raises is broken: drop its data, and let the connection be cut off."""
     log.debug("write failed", exc_info=True)
+    on_overflow = outbox.on_overflow
     outbox.close()
+    on_overflow()

@@ -149,12 +149,14 @@ async def _call(namespace: Namespace, selection: Selection, argument: Any, timeo
     order: list[Any] = []
     for future in waiting:
         future.add_done_callback(order.append)
-    await asyncio.wait(waiting, timeout=timeout)
-    await asyncio.sleep(0)  # the callbacks of the last ones
-    answered = [future for future in order if not future.cancelled() and future.exception() is None]
-    missing += [waiting[future][0].id for future in waiting if future not in set(answered)]
-    for socket, ack_id in waiting.values():
-        socket.forget_ack(ack_id)
+    try:
+        await asyncio.wait(waiting, timeout=timeout)
+        await asyncio.sleep(0)  # the callbacks of the last ones
+        answered = [future for future in order if not future.cancelled() and future.exception() is None]
+    finally:
+        for socket, ack_id in waiting.values():
+            socket.forget_ack(ack_id)
+    missing += [waiting[future][0].id for future in waiting.keys() - set(answered)]
     return [future.result() for future in answered], missing
 
 

@@ -149,11 +149,12 @@ class Client:
 
     def _connect(self, packet: Packet) -> None:
         name = packet.namespace
-        if name in self.sockets:
-            self._broken(SocketProtocolError(f"connected to {name!r} twice"))
-        elif name in self._entering:
+        if name in self._entering:
             return  # the answer to the first one is on its way
-        elif len(self.sockets) + len(self._entering) >= self._server.settings.max_namespaces:
+        if (earlier := self.sockets.get(name)) is not None:
+            # The official client says nothing when it leaves before it was answered, and may come again at once.
+            earlier.closed("client namespace disconnect")
+        if len(self.sockets) + len(self._entering) >= self._server.settings.max_namespaces:
             self._send_refusal(name, "too many namespaces", None)
         else:
             self._entering |= {name}

@@ -42,6 +42,7 @@ class Inbox:
 
     __slots__ = (
         "_acks",
+        "_at_work",
         "_bucket",
         "_busy",
         "_client",
@@ -63,6 +64,8 @@ class Inbox:
         self.namespace = namespace
         self.id = sid
         self.connected = False
+        self._at_work = 0
+        """Concurrent handlers under way."""
         self._acks: dict[int, asyncio.Future[Any]] | None = None
         self._busy = True
         """Whether a coroutine of this socket is under way: events wait for it. At first, its acceptance."""
@@ -186,7 +189,10 @@ class Inbox:
             for handler in handlers:
                 arguments = handler.convert(args)
                 work = self._call(handler, [event, *arguments] if unnamed else arguments, acknowledge)
-                if handler.concurrent and handler.is_async:
+                # Beyond the bound a concurrent handler holds the line too.
+                room_for_more = self._at_work < self.namespace.settings.max_waiting_events
+                if handler.concurrent and handler.is_async and room_for_more:
+                    self._at_work += 1
                     self.namespace.spawn(self._guard(work, event, ack_id))
                 else:
                     await work
@@ -206,6 +212,8 @@ class Inbox:
             await work
         except Exception as error:  # noqa: BLE001 - as above
             self._failed(event, ack_id, error)
+        finally:
+            self._at_work -= 1
 
     def _acknowledger(self, ack_id: int | None) -> Callable[[Any], None]:
         """Takes the results of an event's handlers: the first one is the answer."""

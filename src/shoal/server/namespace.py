@@ -236,8 +236,7 @@ class Namespace(Broadcasting):
     async def confirm(self, rooms: list[str]) -> None:
         """Wait until the broker confirmed these rooms' channels, or the time for it is over."""
         if self.link is not None:
-            for room in rooms:
-                await self.link.confirm(self.name, room, self.settings.subscribe_timeout)
+            await self.link.confirm(self.name, rooms, self.settings.subscribe_timeout)
 
     def take(self, socket: Socket, room: str) -> None:
         """Take a socket out of a room."""

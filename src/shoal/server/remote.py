@@ -21,11 +21,11 @@ def describe(socket: Socket) -> dict[str, Any]:
         "id": socket.id,
         "node": socket.namespace.server.node,
         "rooms": sorted(socket.rooms),
-        "data": socket.data if _can_travel(socket.data) else {},
+        "data": _copy(socket.data),
         "handshake": {
             "headers": shake.headers,
             "query": shake.query,
-            "auth": shake.auth if _can_travel(shake.auth) else {},
+            "auth": _copy(shake.auth),
             "time": shake.time,
             "issued": shake.issued,
             "address": shake.address,
@@ -35,12 +35,12 @@ def describe(socket: Socket) -> dict[str, Any]:
     }
 
 
-def _can_travel(value: Any) -> bool:
+def _copy(value: Any) -> Any:
+    """The value as it would arrive at another node."""
     try:
-        msgspec.msgpack.encode(value)
-    except (TypeError, ValueError, OverflowError):
-        return False
-    return True
+        return msgspec.msgpack.decode(msgspec.msgpack.encode(value))
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        return {}
 
 
 class RemoteHandshake:

@@ -95,6 +95,7 @@ class Server(Broadcasting):
         self.engine: BaseEngine[ServerSettings] = BaseEngine(self.settings, self._attach)
         """Sessions and transports, without Socket.IO: ``on``, ``clients_count``."""
         self.ticker = Ticker()
+        self.engine.settle = self.ticker.seal
         self.runners = Runners()
         self.clients: set[Client] = set()
         self.link: Link | None = None

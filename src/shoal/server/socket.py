@@ -34,7 +34,7 @@ log = logging.getLogger("shoal.server")
 
 INTERNAL_ERROR: Final = "internal error"
 # Reasons of the server's own: what such a client had sent before is not handled any more, as in Node's server.
-SENT_AWAY: Final = frozenset({"server namespace disconnect", "forced server close", "server shutting down"})
+SENT_AWAY: Final = frozenset({"server namespace disconnect", "forced server close"})
 
 
 class _Done:

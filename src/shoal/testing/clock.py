@@ -24,6 +24,8 @@ T = TypeVar("T")
 START: Final = 1_000.0
 # An application whose tasks give way without end never lets the loop rest; settle() must not hang with it.
 MOST_TURNS: Final = 20_000
+# Nor does one that sets timers for no time, again and again; the test ends with an error instead of never.
+ENDLESS: Final = 1_000_000
 
 
 class Clock:
@@ -71,9 +73,12 @@ class Clock:
         self._turns += 1
         if self._waiting_for_rest and self._turns > MOST_TURNS:
             self._wake(RuntimeError(f"the loop did not come to rest within {MOST_TURNS} turns"))
+        if self._turns > ENDLESS:
+            raise RuntimeError(f"livelock: {ENDLESS} turns of the loop, and no time has passed")
 
     def resting(self) -> bool:
         """Called by the loop when nothing is left to run. Returns whether somebody waited for that."""
+        self._turns = 0
         waited = bool(self._waiting_for_rest)
         self._wake(None)
         return waited

@@ -25,6 +25,7 @@ __all__ = ["Connection", "Lane"]
 log = logging.getLogger("shoal.transport")
 
 MESSAGE: Final = ord(engineio.MESSAGE)
+PING: Final = ord(engineio.PING)
 PONG: Final = ord(engineio.PONG)
 CLOSE: Final = ord(engineio.CLOSE)
 IGNORED: Final = frozenset(map(ord, (engineio.OPEN, engineio.UPGRADE, engineio.NOOP)))
@@ -70,6 +71,7 @@ class Connection(Session):
         "on_close",
         "on_text",
         "outbox",
+        "paused",
         "request",
         "slot",
     )
@@ -83,6 +85,8 @@ class Connection(Session):
         self.lane: Lane | None = None
         """What carries it at the moment; ``None`` before the first one and after the end."""
         self.slot = -1
+        self.paused = False
+        """Whether nothing is read from the client, so that its pongs cannot arrive."""
         self.on_text: Callable[[bytes], None] = _nothing
         """Takes a text message as UTF-8, Engine.IO's ``4`` still in front."""
         self.on_binary: Callable[[bytes], None] = _nothing
@@ -138,6 +142,8 @@ class Connection(Session):
         previous, self.lane = self.lane, lane
         if previous is not None:
             previous.discard()
+        if self.paused:
+            lane.pause_reading()
         self.outbox.attach(write, framed=framed, writable=writable)
 
     def close(self, reason: str = "forced close", *, abort: bool = False) -> None:
@@ -153,6 +159,7 @@ class Connection(Session):
         self.engine.forget(self)
         lane, self.lane = self.lane, None
         if not abort:
+            self.engine.settle()
             self.outbox.flush()
             if self.outbox.framed:
                 self.outbox.unblock()  # the transport takes the rest; the lane's closing deadline bounds it
@@ -188,10 +195,10 @@ class Connection(Session):
             self.engine.wheel.place(self, self.due)
         elif kind == CLOSE:
             self.close("transport close")
-        elif kind == ord(engineio.PING):
-            self.close("transport error")  # the server pings in version 4, not the client
         elif kind not in IGNORED:
-            self.close("parse error")
+            self.engine.stats.broken += 1
+            # In version 4 the server pings, not the client (engine.io 6.6, ``Socket.onPacket``).
+            self.close("transport error" if kind == PING else "parse error")
 
     def receive_binary(self, payload: bytes) -> None:
         """Take one binary message."""
@@ -212,17 +219,28 @@ class Connection(Session):
 
     def pause_reading(self) -> None:
         """Take nothing more from this client until :meth:`resume_reading`: it sends faster than it is served."""
+        self.paused = True
         if self.lane is not None:
             self.lane.pause_reading()
 
     def resume_reading(self) -> None:
+        """Read again. The pong may be among what was not read, so it gets its time anew."""
+        if not self.paused:
+            return
+        self.paused = False
         if self.lane is not None:
             self.lane.resume_reading()
+        if self.pinged and self.open:
+            self.due = self.engine.wheel.now() + self.ping_timeout
+            self.engine.wheel.place(self, self.due)
 
     def on_due(self, now: float) -> None:
         """The wheel came to the session's deadline."""
         beat = self.beat(now)
-        if beat is Beat.TIMEOUT:
+        if beat is Beat.TIMEOUT and self.paused:
+            self.due = now + self.ping_timeout  # it is our own doing that the pong was not read
+        elif beat is Beat.TIMEOUT:
+            self.engine.stats.ping_timeouts += 1
             self.close("ping timeout", abort=True)
             return
         if beat is Beat.PING:
@@ -232,7 +250,8 @@ class Connection(Session):
 
     def expired(self, now: float) -> bool:
         """Whether the heartbeat is overdue, though the wheel has not come round yet."""
-        if self.pinged and now >= self.due:
+        if self.open and self.pinged and now >= self.due and not self.paused:
+            self.engine.stats.ping_timeouts += 1
             self.close("ping timeout", abort=True)
         return not self.open
 

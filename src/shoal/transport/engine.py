@@ -23,6 +23,7 @@ from ..settings import EngineSettings
 from .connection import Connection
 from .ids import new_session_id, new_tag
 from .request import Request, is_trusted, trusted_address
+from .stats import EngineStats
 from .wheel import Wheel
 
 __all__ = ["BaseEngine", "Refusal", "origins"]
@@ -73,6 +74,7 @@ class BaseEngine(Generic[S]):
         self.sessions: dict[str, Connection] = {}
         self.farewells: dict[str, list[Packet]] = {}
         """Last packets of sessions that were closed while they did not poll; each lane removes its own in time."""
+        self.stats = EngineStats()
         self.outbox_stats = OutboxStats()
         self.outbox_rules = OutboxRules(settings.max_outbox, settings.outbox_policy, self.outbox_stats)
         self.listeners: dict[str, list[Handler]] = {}
@@ -81,6 +83,8 @@ class BaseEngine(Generic[S]):
         self.refused: Counter[int] = Counter()
         """Refused requests, by code."""
         self.opened = 0
+        self.settle: Callable[[], None] = _nothing
+        """Called before a session is closed in order: lays what this turn emitted to many into its outbox."""
         self.addresses: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._logged: set[str] = set()
@@ -122,10 +126,14 @@ class BaseEngine(Generic[S]):
             return BAD_METHOD
         if query.get("EIO") != SUPPORTED_VERSION:
             return BAD_VERSION
+        return self._check_address(request)
+
+    def _check_address(self, request: Request) -> Refusal | None:
         limit = self.settings.max_connections_per_address
-        if limit and self.addresses[self.address_of(request)] >= limit:
-            return TOO_MANY
-        return None
+        if not limit or self.addresses[self.address_of(request)] < limit:
+            return None
+        self.stats.too_many_connections += 1
+        return TOO_MANY
 
     def check_websocket(self, request: Request) -> Refusal | None:
         """As :meth:`check_version`, for a WebSocket: its transport and its origin too."""
@@ -142,6 +150,7 @@ class BaseEngine(Generic[S]):
         origin = request.headers.get("origin")
         if origin is None or origin in origins(allowed) or _same_origin(origin, request):
             return None
+        self.stats.foreign_origins += 1
         return FORBIDDEN
 
     async def ask_application(self, request: Request) -> Refusal | None:
@@ -156,7 +165,7 @@ class BaseEngine(Generic[S]):
             log.exception("allow_request failed; the client is refused")
             return FORBIDDEN
         if answer is None or answer is True or isinstance(answer, Refusal):
-            return answer if isinstance(answer, Refusal) else None
+            return answer if isinstance(answer, Refusal) else self._check_address(request)  # others came meanwhile
         return Refusal(4, answer, 403) if isinstance(answer, str) else FORBIDDEN
 
     def address_of(self, request: Request) -> str:
@@ -262,6 +271,10 @@ class BaseEngine(Generic[S]):
         if key not in self._logged:
             self._logged.add(key)
             log.warning(message + " (logged once; counted in the metrics)", *args)
+
+
+def _nothing() -> None:
+    """Messages alone go to one session each: nothing is collected."""
 
 
 async def _swallow(work: Awaitable[Any]) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final, cast
 
+from websockets.exceptions import PayloadTooBig
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request as HandshakeRequest
@@ -21,12 +22,13 @@ from ..protocol.engineio import Packet
 from ..protocol.frames import apply_mask, parse_header, text_frame
 from .connection import Connection
 from .engine import BaseEngine
-from .lane import WebSocketLane, refuse
+from .lane import NORMAL, WebSocketLane, refuse
 from .request import Request
 
 __all__ = ["FastLane"]
 
 TEXT: Final = 0x81
+PONG: Final = 0x8A
 MESSAGE: Final = b"4"
 DATA: Final = frozenset({Opcode.TEXT, Opcode.BINARY, Opcode.CONT})
 # A frame that has not arrived whole waits for its rest up to this size; `websockets` reads a larger one as it comes.
@@ -39,6 +41,7 @@ class FastLane(WebSocketLane, asyncio.Protocol):
     __slots__ = (
         "_connections",
         "_fragments",
+        "_last_pong",
         "_owed",
         "_paused",
         "_plain",
@@ -61,10 +64,13 @@ class FastLane(WebSocketLane, asyncio.Protocol):
         self._tail = b""
         self._owed = 0
         """Bytes of the frame that `websockets` is reading, which have not arrived."""
-        self._fragments: list[bytes] | None = None
+        self._fragments: bytearray | None = None
         self._text = True
         """Whether the message that the fragments belong to is text."""
         self._paused = False
+        self._last_pong: bytes | None = None
+        """While the client does not read: the pong that waits, else ``b""``. One that pings and pings gets the last one
+        only, which RFC 6455 section 5.5.3 allows: pongs do not pass through the outbox and its bound."""
 
     # ---- beginning
 
@@ -181,13 +187,14 @@ class FastLane(WebSocketLane, asyncio.Protocol):
         if opcode not in DATA:
             return  # `websockets` answers control frames itself
         if opcode is not Opcode.CONT:
-            self._text, self._fragments = opcode is Opcode.TEXT, []
+            # Not a list: the bound is on bytes, and a million fragments of one byte each would cost far more.
+            self._text, self._fragments = opcode is Opcode.TEXT, bytearray()
         fragments = self._fragments
         assert fragments is not None  # `websockets` refuses a continuation of nothing
-        fragments.append(bytes(frame.data))
+        fragments += frame.data
         if frame.fin:
             self._fragments = None
-            self._deliver(b"".join(fragments))
+            self._deliver(bytes(fragments))
 
     def _deliver(self, payload: bytes) -> None:
         if self._text:
@@ -200,18 +207,30 @@ class FastLane(WebSocketLane, asyncio.Protocol):
         plain, transport = self._plain, self._transport
         assert plain is not None
         for data in plain.data_to_send():
-            if data:
-                transport.write(data)
-            else:
+            if not data:
                 transport.close()
+            elif self._last_pong is not None and data[0] == PONG:
+                self._last_pong = data
+            else:
+                transport.write(data)
         if plain.parser_exc is not None and self.connection is not None:
-            connection, self.connection = self.connection, None
-            connection.close("transport error", abort=True)
+            self._break(plain.parser_exc)
         if plain.close_expected():
             # The peer closed, or broke the protocol: nothing that it says now counts.
             self._straight = False
             self.receive = refuse
             self.engine.wheel.place(self, self.engine.wheel.now() + self.engine.settings.close_timeout)
+
+    def _break(self, error: Exception) -> None:
+        """The peer broke the WebSocket protocol, or sent too large a message. `websockets` told it so."""
+        if isinstance(error, PayloadTooBig):
+            self.engine.stats.too_large += 1
+        else:
+            self.engine.stats.broken += 1
+        connection = self.connection
+        if connection is not None and connection.lane is self:
+            self.connection = None
+            connection.lost("transport error")  # the close frame is on its way; the deadline below bounds it
 
     # ---- out
 
@@ -245,10 +264,14 @@ class FastLane(WebSocketLane, asyncio.Protocol):
         return connection
 
     def pause_writing(self) -> None:
+        self._last_pong = b""
         if self.connection is not None and self.receive != self._probe:
             self.connection.outbox.block()
 
     def resume_writing(self) -> None:
+        pong, self._last_pong = self._last_pong, None
+        if pong:
+            self._transport.write(pong)
         if self.connection is not None and self.receive != self._probe:
             self.connection.outbox.unblock()
 
@@ -282,7 +305,7 @@ class FastLane(WebSocketLane, asyncio.Protocol):
         else:
             self.hang_up()
 
-    def hang_up(self) -> None:
+    def hang_up(self, code: int = NORMAL) -> None:
         """Send a close frame and wait for the client's; then, or at the deadline, close the connection."""
         self.receive = refuse
         self._straight = False
@@ -290,7 +313,7 @@ class FastLane(WebSocketLane, asyncio.Protocol):
         if self._transport.is_closing():
             return
         if plain.state is OPEN:
-            plain.send_close(1000)
+            plain.send_close(code)
             self._pass_on()
             if self._paused:
                 self.resume_reading()
@@ -301,7 +324,7 @@ class FastLane(WebSocketLane, asyncio.Protocol):
     def on_due(self, now: float) -> None:
         """The upgrade, or the closing handshake, took too long."""
         if self._is_open():
-            self.hang_up()
+            super().on_due(now)
         else:
             self._transport.abort()
 
@@ -316,5 +339,5 @@ class FastLane(WebSocketLane, asyncio.Protocol):
         """uvicorn is going down."""
         if self.connection is not None:
             self.connection.close("server shutting down")
-        else:
-            self._transport.close()
+        # Behind the close frame. A lane that only probes has no session to close it.
+        self._transport.close()

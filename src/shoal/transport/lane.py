@@ -17,8 +17,10 @@ from .connection import Connection
 from .engine import BAD_REQUEST, UNKNOWN_SID, BaseEngine, Refusal
 from .request import Request
 
-__all__ = ["WebSocketLane", "find_session", "refuse"]
+__all__ = ["NORMAL", "TOO_LARGE", "WebSocketLane", "find_session", "refuse"]
 
+NORMAL: Final = 1000
+TOO_LARGE: Final = 1009
 PROBE: Final = b"2probe"
 UPGRADE: Final = engineio.UPGRADE.encode()
 
@@ -69,8 +71,8 @@ class WebSocketLane(ABC):
         """Send one text packet at once."""
 
     @abstractmethod
-    def hang_up(self) -> None:
-        """Start the closing handshake of the WebSocket."""
+    def hang_up(self, code: int = NORMAL) -> None:
+        """Start the closing handshake of the WebSocket, with the code of RFC 6455 section 7.4.1."""
 
     @abstractmethod
     def close(self, *, abort: bool = False) -> None:
@@ -126,6 +128,7 @@ class WebSocketLane(ABC):
 
     def on_due(self, now: float) -> None:
         """The upgrade took too long."""
+        self.engine.stats.upgrade_timeouts += 1
         self.hang_up()
 
     def lost(self) -> None:

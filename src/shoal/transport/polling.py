@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import logging
 from typing import Any, Final
+
+import orjson
 
 from ..errors import EngineProtocolError
 from ..protocol import engineio
@@ -19,6 +22,8 @@ from .request import Request
 from .responses import respond
 
 __all__ = ["serve_polling"]
+
+log = logging.getLogger("shoal.transport")
 
 TEXT_HEADERS: Final = ((b"content-type", b"text/plain; charset=UTF-8"), (b"cache-control", b"no-store"))
 # A waiting GET looks for the client's departure only after this long: nearly all are answered before, for less.
@@ -55,7 +60,7 @@ async def serve_polling(engine: BaseEngine[Any], request: Request, headers: Any,
 async def refuse(engine: BaseEngine[Any], refusal: Refusal, request: Request, headers: Any, send: Any) -> None:
     """Answer with a refusal, as Node's server words it."""
     engine.refuse(refusal, request)
-    body = b'{"code":%d,"message":"%b"}' % (refusal.code, refusal.message.encode())
+    body = orjson.dumps({"code": refusal.code, "message": refusal.message})
     await respond(send, refusal.status, body, [(b"content-type", b"application/json"), *headers])
 
 
@@ -66,13 +71,17 @@ class PollingLane:
         connection: The session.
     """
 
-    __slots__ = ("_connection", "_farewell", "_go_on", "_watcher", "poll", "receive", "slot")
+    __slots__ = ("_connection", "_farewell", "_go_on", "_watcher", "poll", "posting", "probed", "receive", "slot")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self.slot = -1
         self.poll: asyncio.Future[list[Packet]] | None = None
         """The GET that waits."""
+        self.probed = False
+        """Whether a WebSocket has sent its probe."""
+        self.posting = False
+        """Whether a POST is being taken."""
         self.receive: Any = None
         self._watcher: asyncio.Task[None] | None = None
         self._farewell = False
@@ -95,13 +104,14 @@ class PollingLane:
         return True
 
     def nudge(self) -> None:
-        """Release the waiting GET with a noop."""
+        """Release the waiting GET with a noop; those that follow during the upgrade are not kept either."""
+        self.probed = True
         if self.poll is not None:
             self._release([engineio.NOOP])
 
     def discard(self) -> None:
         """A WebSocket took over."""
-        self.nudge()
+        self._release([engineio.NOOP])
 
     async def wait(self, receive: Any) -> list[Packet]:
         """Wait for packets, as the GET of the session."""
@@ -136,7 +146,7 @@ class PollingLane:
 
     async def ready(self) -> None:
         """Wait until reading is not paused."""
-        if self._go_on is not None:
+        while self._go_on is not None:
             await self._go_on.wait()
 
     def pause_reading(self) -> None:
@@ -187,13 +197,16 @@ async def _poll(connection: Connection, request: Request, headers: Any, receive:
     assert isinstance(lane, PollingLane)
     if lane.poll is not None:
         # Two at once: the first gets the close packet, the second an error (engine.io, "poll overlap").
+        connection.engine.stats.second_polls += 1
         connection.close("transport error")
         await refuse(connection.engine, BAD_REQUEST, request, headers, send)
         return
     connection.outbox.flush()
     packets: list[Packet] = connection.outbox.take()
+    lane.probed = lane.probed and connection.state is State.PROBING
     if not packets:
-        packets = [engineio.NOOP] if connection.state is State.PROBING else await lane.wait(receive)
+        # Before its probe has come the client does not upgrade yet: it would poll in circles.
+        packets = [engineio.NOOP] if lane.probed else await lane.wait(receive)
     body = encode_payload(packets)
     more = [*TEXT_HEADERS, *headers]
     if connection.engine.settings.http_compression and len(body) >= COMPRESS_FROM:
@@ -206,26 +219,41 @@ async def _poll(connection: Connection, request: Request, headers: Any, receive:
 
 async def _post(connection: Connection, headers: Any, receive: Any, send: Any) -> None:
     lane = connection.lane
-    if isinstance(lane, PollingLane):
-        await lane.ready()
+    if not isinstance(lane, PollingLane) or lane.posting:
+        # Two at once have no order (engine.io: "data request overlap from client").
+        connection.close("transport error")
+        await respond(send, 400, b"", headers)
+        return
+    lane.posting = True
+    try:
+        await _take_post(connection, lane, headers, receive, send)
+    finally:
+        lane.posting = False
+
+
+async def _take_post(connection: Connection, lane: PollingLane, headers: Any, receive: Any, send: Any) -> None:
+    await lane.ready()
     settings = connection.engine.settings
     try:
         body = await _read(receive, settings.max_payload)
         if body is None:
+            connection.engine.stats.too_large += 1
             # Unread bytes of the body would be taken for the next request.
             await respond(send, 413, b"", [*headers, (b"connection", b"close")])
             return
         packets = decode_payload(body, settings.max_packets_per_poll)
-    except EngineProtocolError:
+    except EngineProtocolError as error:
+        log.debug("session closed: %s", error)
+        connection.engine.stats.broken += 1
         connection.close("parse error", abort=True)
         packets = []
     for packet in packets:
-        if not connection.open:
-            break
+        if connection.lane is not lane:
+            break  # closed, or upgraded meanwhile
         if isinstance(packet, bytes):
             connection.receive_binary(packet)
         else:
-            if packet == engineio.CLOSE and isinstance(lane, PollingLane):
+            if packet == engineio.CLOSE:
                 lane.said_goodbye()
             connection.receive_text(packet.encode())
     await respond(send, 200, b"ok", [(b"content-type", b"text/html"), *headers])

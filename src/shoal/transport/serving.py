@@ -18,6 +18,7 @@ from typing import Any, Final
 import uvicorn
 
 from ..errors import ConfigurationError
+from .asgi import Beside
 from .engine import BaseEngine
 from .upgrade import UpgradeProtocol
 
@@ -70,6 +71,8 @@ def run(
             log_config=None,
             access_log=False,
             server_header=False,
+            # For our own requests `trusted_proxies` has the word; an application beside keeps uvicorn's.
+            proxy_headers=engine_of(app) is None or isinstance(app, Beside),
             timeout_graceful_shutdown=GRACEFUL_SHUTDOWN,
             ssl_certfile=ssl_certfile,
             ssl_keyfile=ssl_keyfile,

@@ -15,7 +15,7 @@ import orjson
 
 from ..protocol.engineio import Packet
 from .engine import BaseEngine, Refusal
-from .lane import WebSocketLane, find_session, refuse
+from .lane import NORMAL, TOO_LARGE, WebSocketLane, find_session, refuse
 from .request import Request
 
 __all__ = ["serve_websocket"]
@@ -77,6 +77,7 @@ class AsgiLane(WebSocketLane):
         self._go_on = asyncio.Event()
         self._go_on.set()
         self._hung_up = False
+        self._code = NORMAL
         self._reader: asyncio.Task[None] | None = None
 
     async def run(self, receive: Any) -> None:
@@ -107,7 +108,7 @@ class AsgiLane(WebSocketLane):
             self._reader.cancel()
             await asyncio.gather(self._reader, return_exceptions=True)
         with contextlib.suppress(OSError, TimeoutError):
-            await self._send({"type": "websocket.close", "code": 1000})
+            await self._send({"type": "websocket.close", "code": self._code})
             async with asyncio.timeout(self.engine.settings.close_timeout):
                 while (await receive())["type"] == "websocket.receive":
                     pass
@@ -121,7 +122,7 @@ class AsgiLane(WebSocketLane):
             text, binary = message.get("text"), message.get("bytes")
             payload = text.encode("utf-8", "surrogatepass") if text is not None else binary or b""
             if len(payload) > limit:
-                self.hang_up()
+                self._cut_off()
             elif text is not None:
                 self.receive(payload)
             elif self.connection is not None and self.receive == self.connection.receive_text:
@@ -179,7 +180,13 @@ class AsgiLane(WebSocketLane):
     def resume_reading(self) -> None:
         self._go_on.set()
 
-    def hang_up(self) -> None:
+    def _cut_off(self) -> None:
+        """A message is larger than ``max_payload``."""
+        self.engine.stats.too_large += 1
+        self.hang_up(TOO_LARGE)
+
+    def hang_up(self, code: int = NORMAL) -> None:
+        self._code = code
         self.receive = refuse
         self._hung_up = True
         self._go_on.set()

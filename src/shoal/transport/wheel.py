@@ -93,15 +93,18 @@ class Wheel:
 
     def _turn(self) -> None:
         now = self.now()
-        last = int(now / self.resolution)
+        # At least one bucket: a division may fall short of the moment that the timer was set to, by the last digit.
+        last = max(int(now / self.resolution), self._next + 1)
         for slot in range(self._next + 1, last + 1):
+            self._next = slot  # before the actions: what they place belongs into a bucket that is still to come
             for item in self._buckets.pop(slot, ()):
+                if item.slot != slot:
+                    continue  # one of the items before it removed it, or put it off
                 item.slot = -1
                 try:
                     item.on_due(now)
                 except Exception:
                     log.exception("a deadline's action failed")
-            self._next = slot
         if self._buckets:
             self._arm(self.now())
         else:

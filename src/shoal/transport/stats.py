@@ -1,0 +1,29 @@
+"""What the bounds of an engine's connections have cut off or refused. Plain ints; whoever is interested reads them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["EngineStats"]
+
+
+@dataclass(slots=True)
+class EngineStats:
+    """Counts of one engine since it was made."""
+
+    too_large: int = 0
+    """Messages and polling requests larger than ``max_payload``."""
+    too_many_packets: int = 0
+    """Polling requests with more packets than ``max_packets_per_poll``."""
+    broken: int = 0
+    """Connections closed for bytes that were no WebSocket frame, no polling payload or no Engine.IO packet."""
+    second_polls: int = 0
+    """Sessions closed because a second poll came while one waited."""
+    too_many_connections: int = 0
+    """Handshakes refused because their address holds ``max_connections_per_address`` sessions."""
+    foreign_origins: int = 0
+    """WebSockets refused because their page's origin is not in ``cors_origins``."""
+    ping_timeouts: int = 0
+    """Sessions closed because no pong came within ``ping_timeout``."""
+    upgrade_timeouts: int = 0
+    """WebSockets closed because they did not complete an upgrade within ``upgrade_timeout``."""

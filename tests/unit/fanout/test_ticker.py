@@ -1,0 +1,363 @@
+"""The ticker gives every connection exactly what naive, immediate delivery would give it, in the same order.
+
+Broadcasts to rooms with exceptions, direct messages, joining, leaving, members that are still being accepted, lanes of
+both kinds, back-pressure and upgrades are mixed at will; two namespaces share the connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.unit.fanout.recording import Recorder
+from tests.unit.fuzz import examples
+
+from shoal.fanout.outbox import Outbox, OutboxRules, OutboxStats
+from shoal.fanout.rooms import Rooms
+from shoal.fanout.ticker import FLUSH_SIZE, Ticker
+from shoal.testing import Clock, async_test, run
+
+RULES = OutboxRules(50_000_000, "disconnect", OutboxStats())
+ROOMS = ["a", "b", "c"]
+
+
+class Connection:
+    """An outbox on a lane, and all that naive delivery would have given to it."""
+
+    def __init__(self, framed: bool) -> None:
+        self.outbox = Outbox(RULES, lambda: None)
+        self.lanes = [Recorder(framed)]
+        self.outbox.attach(self.lanes[0].write, framed=framed)
+        self.expected: list[str | bytes] = []
+
+    @property
+    def got(self) -> list[str | bytes]:
+        return [packet for lane in self.lanes for packet in lane.packets]
+
+
+class Member:
+    """A socket: while it is being accepted its way out is an outbox of its own, as in Socket."""
+
+    def __init__(self, connection: Connection, name: str) -> None:
+        self.id = name
+        self.connection = connection
+        self.joined: set[str] = set()
+        self.outbox = Outbox(RULES, lambda: None)
+        self.expected: list[str | bytes] = []  # before it is welcomed
+        self.welcome = False
+
+    def expect(self, packets: list[str | bytes]) -> None:
+        (self.connection.expected if self.welcome else self.expected).extend(packets)
+
+
+class World:
+    """A server's fan-out, and beside each call what it means for the model."""
+
+    def __init__(self, kinds: list[bool]) -> None:
+        self.ticker = Ticker()
+        self.connections = [Connection(framed) for framed in kinds]
+        self.tables: list[Rooms[Member]] = [Rooms(self.ticker.before_change), Rooms(self.ticker.before_change)]
+        self.members: dict[tuple[int, int], Member] = {}
+        self.serial = 0
+        self.volatile = False
+
+    def message(self, kind: str) -> tuple[bytes, list[bytes], list[str | bytes]]:
+        """A new message, its attachments, and both as packets."""
+        self.serial += 1
+        text = b"" if kind == "binary only" else b"4%d" % self.serial + (b"x" * 100_000 if kind == "large" else b"")
+        attachments = [b"%d.%d" % (self.serial, i) for i in range({"text": 0, "large": 0}.get(kind, 2))]
+        return text, attachments, [text.decode()] * bool(text) + attachments
+
+    def enter(self, table: int, number: int) -> None:
+        if (table, number) not in self.members:
+            member = self.members[table, number] = Member(self.connections[number], f"m{table}{number}")
+            self.tables[table].enter(member)
+
+    def welcome(self, table: int, number: int) -> None:
+        """What Socket does when its connect handler is done."""
+        member = self.members.get((table, number))
+        if member is None or member.welcome:
+            return
+        self.ticker.seal()
+        member.outbox.flush()
+        held = member.outbox.take()
+        member.outbox.close()
+        member.outbox = member.connection.outbox
+        self.ticker.send(member, b"40", ())
+        if held:
+            self.ticker.carry_over(member.outbox, held)
+        member.welcome = True
+        member.connection.expected += ["40", *member.expected]
+
+    def leave_all(self, table: int, number: int) -> None:
+        member = self.members.pop((table, number), None)
+        if member is not None:
+            self.tables[table].exit(member)
+            if not member.welcome:
+                member.outbox.close()
+
+    def join(self, table: int, number: int, room: str) -> None:
+        member = self.members.get((table, number))
+        if member is not None:
+            self.tables[table].join(member, room)
+
+    def leave(self, table: int, number: int, room: str) -> None:
+        member = self.members.get((table, number))
+        if member is not None:
+            self.tables[table].leave(member, room)
+
+    def broadcast(self, selection: tuple[int, list[str], list[str]], kind: str, volatile: bool = False) -> None:
+        table, rooms, excluded = selection
+        text, attachments, packets = self.message(kind)
+        self.volatile |= volatile
+        for member in [member for (where, _), member in self.members.items() if where == table]:
+            inside = {member.id, *member.joined}
+            if (not rooms or inside & set(rooms)) and not inside & set(excluded):
+                self.expect(member, packets, volatile)
+        self.ticker.broadcast(self.tables[table], tuple(rooms), tuple(excluded), text, attachments, volatile)
+
+    def send(self, table: int, number: int, kind: str, volatile: bool = False) -> None:
+        member = self.members.get((table, number))
+        if member is not None:
+            text, attachments, packets = self.message(kind)
+            self.volatile |= volatile
+            self.expect(member, packets, volatile)
+            self.ticker.send(member, text, attachments, volatile)
+
+    def expect(self, member: Member, packets: list[str | bytes], volatile: bool) -> None:
+        if not volatile or member.outbox.writable:
+            member.expect(packets)
+
+    async def turn(self) -> None:
+        """The loop comes round: everything is written."""
+        await asyncio.sleep(0)
+        self.volatile = False
+
+    async def switch(self, number: int, what: str) -> None:
+        """The lane takes no more, takes more again, or is replaced by a WebSocket."""
+        if self.volatile:
+            await self.turn()  # whether a connection can take a volatile message is asked within the turn
+        connection = self.connections[number]
+        if what == "block":
+            connection.outbox.block()
+        elif what == "unblock":
+            connection.outbox.unblock()
+        elif not connection.outbox.framed:
+            connection.lanes.append(Recorder(framed=True))
+            connection.outbox.attach(connection.lanes[-1].write, framed=True)
+
+    async def end(self) -> None:
+        await self.turn()
+        for connection in self.connections:
+            connection.outbox.unblock()
+        for connection in self.connections:
+            assert connection.got == connection.expected
+
+
+tables, numbers, rooms = st.integers(0, 1), st.integers(0, 3), st.sampled_from(ROOMS)
+# A room may be a member's id, and several rooms may hold the same member.
+targets = st.lists(rooms | st.sampled_from(["m00", "m01", "m02", "m10"]), max_size=2)
+selections = st.tuples(st.sampled_from([0, 0, 1]), targets, targets | st.just([]))
+kinds = st.sampled_from(["text", "text", "text", "binary", "binary only", "large"])
+volatile = st.sampled_from([False, False, False, True])
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[tuple[Any, ...]]:
+    """What happens to a world. Broadcasts go to few selections, so that several in a row go to the same one."""
+    few = draw(st.lists(selections, min_size=1, max_size=3))
+    broadcast = st.tuples(st.just("broadcast"), st.sampled_from(few), kinds, volatile)
+    step = st.one_of(
+        broadcast,
+        broadcast,
+        st.tuples(st.just("send"), tables, numbers, kinds, volatile),
+        st.tuples(st.sampled_from(["join", "leave"]), tables, numbers, rooms),
+        st.tuples(st.sampled_from(["enter", "welcome", "leave_all"]), tables, numbers),
+        st.tuples(st.just("turn")),
+        st.tuples(st.just("switch"), numbers, st.sampled_from(["block", "unblock", "upgrade"])),
+    )
+    return draw(st.lists(step, max_size=40))
+
+
+@settings(max_examples=examples(150))
+@given(st.lists(st.booleans(), min_size=4, max_size=4), st.integers(0, 8), histories())
+def test_every_connection_gets_what_immediate_delivery_would_give(
+    kinds: list[bool], ready: int, history: list[tuple[Any, ...]]
+) -> None:
+    async def main() -> None:
+        world = World(kinds)
+        for i in range(ready):
+            world.enter(i // 4, i % 4)
+            world.welcome(i // 4, i % 4)
+            world.join(i // 4, i % 4, ROOMS[i % 2])
+        for name, *arguments in history:
+            result = getattr(world, name)(*arguments)
+            if result is not None:
+                await result
+        await world.end()
+
+    run(main())
+
+
+def town(framed: list[bool]) -> tuple[World, Rooms[Member]]:
+    """A world in which everybody is welcome and in room `a`."""
+    world = World(framed)
+    for number in range(len(framed)):
+        world.enter(0, number)
+        world.welcome(0, number)
+        world.join(0, number, "a")
+    return world, world.tables[0]
+
+
+@async_test
+async def test_a_turn_of_broadcasts_is_one_write_each() -> None:
+    """A hundred messages to a room cost one write per member, and framing once."""
+    world, _ = town([True, True, False])
+    await world.turn()
+    before = [connection.lanes[0].writes for connection in world.connections]
+    for _ in range(100):
+        world.broadcast((0, ["a"], []), "text")
+    await world.turn()
+    assert [connection.lanes[0].writes for connection in world.connections] == [count + 1 for count in before]
+    assert world.connections[0].lanes[0].raw[-1] is world.connections[1].lanes[0].raw[-1]
+    await world.end()
+
+
+@async_test
+async def test_a_mixed_turn_is_one_write_each_too() -> None:
+    """Direct messages between broadcasts keep their place and cost no write."""
+    world, _ = town([True, False])
+    await world.turn()
+    before = [connection.lanes[0].writes for connection in world.connections]
+    for _ in range(10):
+        world.broadcast((0, ["a"], []), "binary")
+        world.send(0, 0, "text")
+        world.broadcast((0, [], ["m01"]), "text")
+    await world.turn()
+    assert [connection.lanes[0].writes for connection in world.connections] == [count + 1 for count in before]
+    await world.end()
+
+
+@async_test
+async def test_nothing_is_written_inside_emit() -> None:
+    world, table = town([True])
+    await world.turn()
+    written = world.connections[0].lanes[0].writes
+    world.ticker.broadcast(table, (), (), b"4x", ())
+    world.ticker.send(world.members[0, 0], b"4y", ())
+    assert world.connections[0].lanes[0].writes == written
+
+
+@pytest.mark.parametrize("way", ["broadcast", "send", "send binary"])
+def test_a_large_turn_is_written_early(way: str) -> None:
+    """What waits outside an outbox's bound stays small: beyond FLUSH_SIZE it is written within the turn."""
+
+    @async_test
+    async def check() -> None:
+        world, table = town([True])
+        await world.turn()
+        piece = b"4" + b"x" * 50_000
+        for _ in range(FLUSH_SIZE // 50_000 + 1):
+            if way == "broadcast":
+                world.ticker.broadcast(table, ("a",), (), piece, ())
+            elif way == "send":
+                world.ticker.send(world.members[0, 0], piece, ())
+            else:
+                world.ticker.send(world.members[0, 0], b"451-", [piece])
+        lane = world.connections[0].lanes[0]
+        assert sum(len(raw) for raw in lane.raw) > FLUSH_SIZE
+        world.ticker.send(world.members[0, 0], b"4last", ())
+        assert lane.packets[-1] != "4last"
+        await Clock.running().settle()
+        assert lane.packets[-1] == "4last"
+
+    check()
+
+
+@async_test
+async def test_one_broken_lane_does_not_stop_the_others() -> None:
+    """A transport that raises loses its own data only, on the short way and on the long one."""
+    world, table = town([True, True, False])
+    await world.turn()
+
+    def broken(data: object) -> None:
+        raise OSError("gone")
+
+    for mixed in (False, True):
+        world.connections[0].outbox.attach(broken, framed=True)
+        world.ticker.broadcast(table, ("a",), (), b"4x", ())
+        if mixed:
+            world.ticker.send(world.members[0, 1], b"4y", ())
+            world.ticker.send(world.members[0, 0], b"4z", ())
+        await world.turn()
+        assert world.connections[2].got[-1] == "4x"
+        assert world.connections[1].got[-1] == ("4y" if mixed else "4x")
+
+
+@async_test
+async def test_a_newcomer_gets_what_is_sent_to_its_id_beside_a_room() -> None:
+    """A selection that names an id is made anew once that member is there."""
+    world, _ = town([True, False])
+    world.leave_all(0, 1)
+    for _ in range(2):
+        world.broadcast((0, ["a", "m01"], []), "text")
+        world.enter(0, 1)
+        world.welcome(0, 1)
+    await world.end()
+
+
+@async_test
+async def test_a_blocked_member_gets_no_volatile_message_before_its_own() -> None:
+    """A direct message brings what was broadcast before it, but not what the member could not take."""
+    world, _ = town([True, False])
+    await world.turn()
+    await world.switch(0, "block")
+    await world.switch(1, "block")
+    world.broadcast((0, ["a"], []), "text", volatile=True)
+    world.send(0, 0, "text")
+    world.send(0, 1, "text")
+    await world.end()
+
+
+@async_test
+async def test_a_broadcast_to_nobody_costs_nothing() -> None:
+    """No batch is opened, nothing is scheduled, nothing counts."""
+    world, table = town([True])
+    await world.turn()
+    before = world.ticker.broadcasts
+    world.ticker.broadcast(table, ("empty",), (), b"4x", ())
+    assert world.ticker.broadcasts == before
+
+
+@async_test
+async def test_deliveries_are_counted() -> None:
+    """Messages times members, and direct ones; the operators' numbers are plain integers."""
+    world, table = town([True, True, False])
+    await world.turn()
+    broadcasts, deliveries = world.ticker.broadcasts, world.ticker.deliveries
+    world.ticker.broadcast(table, ("a",), (), b"4x", ())
+    world.ticker.broadcast(table, ("a",), (), b"4y", [b"z"])
+    world.ticker.send(world.members[0, 0], b"4z", ())
+    await world.turn()
+    assert world.ticker.broadcasts - broadcasts == 2
+    assert world.ticker.deliveries - deliveries == 7
+
+
+def test_a_ticker_moves_from_one_loop_to_the_next() -> None:
+    """forget_loop() writes what waits, and lets the next loop schedule."""
+    world: list[World] = []
+
+    async def first() -> None:
+        world.append(town([True])[0])
+        world[0].send(0, 0, "text")
+        world[0].ticker.forget_loop()
+
+    async def second() -> None:
+        world[0].send(0, 0, "text")
+        await world[0].end()
+
+    run(first())
+    run(second())

@@ -1,0 +1,147 @@
+"""Packets on the wire of socket.io-msgpack-parser: one message each, held to the same rules as the JSON ones."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.fuzz import RESERVED, ack_ids, event_names, json_values, namespaces
+
+from shoal.errors import PayloadError, SocketProtocolError
+from shoal.protocol.msgpack import decode, encode
+from shoal.protocol.socketio import ACK, CONNECT, CONNECT_ERROR, DISCONNECT, EVENT, Packet, PacketType
+
+pack = msgspec.msgpack.encode
+unpack = msgspec.msgpack.decode
+
+
+def through(*packet: Any) -> Packet:
+    text, attachments = encode(*packet)
+    assert text == b""
+    [message] = attachments
+    return decode(message, 100)
+
+
+events = st.builds(lambda name, args: [name, *args], event_names, st.lists(json_values(binary=True), max_size=4))
+
+
+@given(namespaces, events, ack_ids)
+def test_a_packet_survives_the_way(namespace: str, data: list[Any], ack_id: int | None) -> None:
+    """Binary needs no placeholders: it comes back where it was."""
+    assert through(EVENT, namespace, data, ack_id) == Packet(EVENT, namespace, data, ack_id)
+    assert through(ACK, namespace, data, ack_id) == Packet(ACK, namespace, data, ack_id)
+
+
+def test_a_packet_looks_as_the_parser_writes_it() -> None:
+    """A map of type, nsp, data and id; what is not there is left out."""
+    assert unpack(encode(EVENT, "/", ["a", b"x"], 3)[1][0]) == {"type": 2, "nsp": "/", "data": ["a", b"x"], "id": 3}
+    assert unpack(encode(CONNECT, "/a", {"sid": "s"})[1][0]) == {"type": 0, "nsp": "/a", "data": {"sid": "s"}}
+    assert unpack(encode(DISCONNECT, "/", None)[1][0]) == {"type": 1, "nsp": "/"}
+    assert through(CONNECT_ERROR, "/", {"message": "no"}) == Packet(CONNECT_ERROR, "/", {"message": "no"})
+
+
+@given(st.binary(max_size=80))
+def test_any_bytes_are_a_packet_or_our_error(data: bytes) -> None:
+    for message in (data, b"\x83\xa4type\x02\xa3nsp\xa1/\xa4data" + data):
+        try:
+            packet = decode(message, 16)
+        except SocketProtocolError:
+            continue
+        assert packet.type in set(PacketType)
+
+
+fields = st.dictionaries(
+    st.sampled_from(["type", "nsp", "data", "id", "options"]),
+    st.sampled_from([0, 1, 2, 3, 4, 5, 6, -1, 2.0, True, None, "/", "x", "", b"/", [], ["a"], [1], ["connect"], {}])
+    | json_values(binary=True, max_leaves=4),
+)
+
+
+@given(fields)
+def test_any_map_is_a_packet_or_our_error(packet: dict[str, Any]) -> None:
+    """What passes has the shape that the rest of the server relies on."""
+    try:
+        found = decode(pack(packet), 16)
+    except SocketProtocolError:
+        return
+    assert found.namespace.startswith("/")
+    assert found.id is None or 0 <= found.id < 2**53
+    if found.type is EVENT:
+        assert isinstance(found.data[0], str)
+        assert found.data[0] not in RESERVED
+    elif found.type is ACK:
+        assert isinstance(found.data, list)
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        [],
+        2,
+        {},
+        {"type": 2},
+        {"type": 2, "nsp": "/", "data": []},
+        {"type": 2, "nsp": "/", "data": [1]},
+        {"type": 2, "nsp": "/", "data": ["disconnect"]},
+        {"type": 2, "nsp": "x", "data": ["a"]},
+        {"type": 2, "nsp": 1, "data": ["a"]},
+        {"type": True, "nsp": "/", "data": {}},
+        {"type": 2.0, "nsp": "/", "data": ["a"]},
+        {"type": 5, "nsp": "/", "data": ["a"]},
+        {"type": 7, "nsp": "/"},
+        {"type": 3, "nsp": "/", "data": {}},
+        {"type": 2, "nsp": "/", "data": ["a"], "id": -1},
+        {"type": 2, "nsp": "/", "data": ["a"], "id": 2**53},
+        {"type": 2, "nsp": "/", "data": ["a"], "id": "1"},
+        {"type": 0, "nsp": "/", "data": []},
+        {"type": 1, "nsp": "/", "data": {}},
+        {"type": 4, "nsp": "/", "data": "x"},
+    ],
+)
+def test_a_broken_packet_is_refused(packet: Any) -> None:
+    with pytest.raises(SocketProtocolError):
+        decode(pack(packet), 16)
+
+
+@given(st.integers(1, 30))
+def test_the_bound_on_depth_is_that_of_json(depth: int) -> None:
+    """The packet's own map is no level: as many lists as the bound pass, one more does not."""
+    value: Any = "x"
+    for _ in range(depth - 1):
+        value = [value]
+    message = pack({"type": 2, "nsp": "/", "data": ["a", value]})
+    assert decode(message, depth).data == ["a", value]
+    if depth > 1:
+        with pytest.raises(SocketProtocolError):
+            decode(message, depth - 1)
+
+
+def test_deep_nesting_is_our_error() -> None:
+    for opening in (b"\x91", b"\x81\xa1a"):
+        with pytest.raises(SocketProtocolError):
+            decode(opening * 100_000, 64)
+
+
+def test_dates_are_read_as_text_and_other_extensions_as_bytes() -> None:
+    """notepack's timestamp becomes what JSON would have held; its old `undefined` is nothing."""
+    data = ["a", dt.datetime(2024, 1, 2, 3, 4, 5, 678_000, dt.UTC), msgspec.msgpack.Ext(0, b""), {1: True}]
+    data.append(msgspec.msgpack.Ext(7, b"xy"))
+    packet = decode(pack({"type": 2, "nsp": "/", "data": data}), 16)
+    assert packet.data == ["a", "2024-01-02T03:04:05.678Z", None, {"1": True}, b"xy"]
+
+
+@pytest.mark.parametrize("value", [object(), 2**64, "\ud800", open])
+def test_what_msgpack_cannot_hold_is_a_payload_error(value: Any) -> None:
+    with pytest.raises(PayloadError):
+        encode(EVENT, "/", ["a", value])
+
+
+def test_a_circle_is_a_payload_error() -> None:
+    circle: list[Any] = []
+    circle.append(circle)
+    with pytest.raises(PayloadError):
+        encode(EVENT, "/", ["a", circle])
