@@ -26,6 +26,8 @@ __all__ = [
     "SEPARATOR",
     "UPGRADE",
     "Packet",
+    "binary_as_text",
+    "binary_from_text",
     "decode_payload",
     "encode_open",
     "encode_payload",
@@ -59,9 +61,26 @@ def encode_open(sid: str, upgrades: Sequence[str], ping_interval: float, ping_ti
 
 def encode_payload(packets: Iterable[Packet]) -> bytes:
     """Join packets to the body of one polling request or response."""
-    return SEPARATOR.join(
-        [packet if isinstance(packet, str) else "b" + b64encode(packet).decode() for packet in packets]
-    ).encode("utf-8", "surrogatepass")
+    return SEPARATOR.join([packet if isinstance(packet, str) else binary_as_text(packet) for packet in packets]).encode(
+        "utf-8", "surrogatepass"
+    )
+
+
+def binary_as_text(data: bytes) -> str:
+    """A binary message where only text can travel: in a polling payload, or for a client without binary frames."""
+    return "b" + b64encode(data).decode()
+
+
+def binary_from_text(text: str) -> bytes:
+    """The reverse of :func:`binary_as_text`.
+
+    Raises:
+        EngineProtocolError: What follows the ``b`` is no base64.
+    """
+    try:
+        return binascii.a2b_base64(text[1:].encode("ascii"), strict_mode=True)
+    except (ValueError, UnicodeEncodeError) as error:
+        raise EngineProtocolError("bad base64 in payload") from error
 
 
 def payload_size(packet: Packet) -> int:
@@ -93,8 +112,5 @@ def _decode_packet(text: str) -> Packet:
     if kind in TYPES and kind:
         return text
     if kind == "b":
-        try:
-            return binascii.a2b_base64(text[1:].encode("ascii"), strict_mode=True)
-        except (ValueError, UnicodeEncodeError) as error:
-            raise EngineProtocolError("bad base64 in payload") from error
+        return binary_from_text(text)
     raise EngineProtocolError(f"unknown packet type {kind!r}")

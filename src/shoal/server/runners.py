@@ -36,7 +36,8 @@ class Runners:
         self._idle: list[asyncio.Future[None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._context: contextvars.Context | None = None
+        # Of where the server was made: what middleware set for the first client is not for the handlers of all others.
+        self._context = contextvars.copy_context()
         self._holder: object | None = None
         """The runner that takes jobs; it is woken already, or at work."""
         self._watching = False
@@ -62,14 +63,13 @@ class Runners:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         self._idle.clear()
-        self._holder = self._loop = self._context = None
+        self._holder = self._loop = None
         self._watching = False
 
     def _wake(self) -> None:
         """Give the jobs to a runner, and look a moment later whether it got stuck in one."""
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
-            self._context = contextvars.copy_context()
         while self._idle:
             waiter = self._idle.pop()
             if not waiter.done():  # a cancelled runner leaves a cancelled waiter
@@ -84,8 +84,7 @@ class Runners:
         assert self._loop is not None
         token = object()
         self._holder = token
-        context = self._context.copy() if self._context is not None else None
-        task = self._loop.create_task(self._run(token), context=context)
+        task = self._loop.create_task(self._run(token), context=self._context.copy())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

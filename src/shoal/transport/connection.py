@@ -28,6 +28,7 @@ MESSAGE: Final = ord(engineio.MESSAGE)
 PING: Final = ord(engineio.PING)
 PONG: Final = ord(engineio.PONG)
 CLOSE: Final = ord(engineio.CLOSE)
+BASE64: Final = ord("b")
 IGNORED: Final = frozenset(map(ord, (engineio.OPEN, engineio.UPGRADE, engineio.NOOP)))
 
 
@@ -195,10 +196,22 @@ class Connection(Session):
             self.engine.wheel.place(self, self.due)
         elif kind == CLOSE:
             self.close("transport close")
+        elif kind == BASE64:
+            self._receive_base64(payload)
         elif kind not in IGNORED:
             self.engine.stats.broken += 1
             # In version 4 the server pings, not the client (engine.io 6.6, ``Socket.onPacket``).
             self.close("transport error" if kind == PING else "parse error")
+
+    def _receive_base64(self, payload: bytes) -> None:
+        """Take a binary message of a client that sends no binary frames (``forceBase64`` of the official client)."""
+        try:
+            data = engineio.binary_from_text(payload.decode("utf-8", "replace"))
+        except EngineProtocolError:
+            self.engine.stats.broken += 1
+            self.close("parse error")
+        else:
+            self.on_binary(data)
 
     def receive_binary(self, payload: bytes) -> None:
         """Take one binary message."""

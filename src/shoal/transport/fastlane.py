@@ -17,6 +17,7 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Request as HandshakeRequest
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
 
 from ..protocol.engineio import Packet
 from ..protocol.frames import apply_mask, parse_header, text_frame
@@ -78,7 +79,8 @@ class FastLane(WebSocketLane, asyncio.Protocol):
         """The plain path of the handshake: `websockets` answers it. Returns whether there is a WebSocket now."""
         settings = self.engine.settings
         deflate = [ServerPerMessageDeflateFactory()] if settings.per_message_deflate else None
-        plain = self._plain = ServerProtocol(extensions=deflate, max_size=settings.max_payload)
+        offered = [cast(Subprotocol, request.subprotocol)] if request.subprotocol else None
+        plain = self._plain = ServerProtocol(extensions=deflate, subprotocols=offered, max_size=settings.max_payload)
         head = f"{request.method} {request.url} HTTP/1.1\r\n".encode("latin-1")
         plain.receive_data(head + cast(bytes, request.raw_headers))
         for event in plain.events_received():
@@ -97,6 +99,8 @@ class FastLane(WebSocketLane, asyncio.Protocol):
 
     def start(self, request: Request, session: Connection | None) -> None:
         """The WebSocket is open: begin a session on it, or take one over."""
+        if request.wants_base64:
+            self.text_only, self.framed = True, False
         if session is None:
             self.open_session(request)
         else:
@@ -239,7 +243,7 @@ class FastLane(WebSocketLane, asyncio.Protocol):
         if self.framed:
             self._transport.write(data)
             return
-        packets: list[Packet] = data
+        packets: list[Packet] = self.as_sent(data)
         plain = self._machine()
         if plain.state is OPEN:
             for packet in packets:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from ..protocol import engineio
+from ..protocol.engineio import Packet
 from ..protocol.session import Move, State
 from .connection import Connection
 from .engine import BAD_REQUEST, UNKNOWN_SID, BaseEngine, Refusal
@@ -50,7 +51,7 @@ class WebSocketLane(ABC):
         engine: Whose sessions it carries.
     """
 
-    __slots__ = ("connection", "engine", "receive", "slot")
+    __slots__ = ("connection", "engine", "receive", "slot", "text_only")
 
     framed: bool
     """Whether :meth:`write` takes frames, joined at will, or a list of packets."""
@@ -58,6 +59,8 @@ class WebSocketLane(ABC):
     def __init__(self, engine: BaseEngine[Any]) -> None:
         self.engine = engine
         self.slot = -1
+        self.text_only = False
+        """Whether binary goes as base64 text: the client asked for it with ``b64=1`` (engine.io 6.6, ``Transport``)."""
         self.connection: Connection | None = None
         self.receive: Callable[[bytes], None] = refuse
         """Takes the text messages that arrive, as UTF-8."""
@@ -88,6 +91,12 @@ class WebSocketLane(ABC):
     @abstractmethod
     def buffered(self) -> int:
         """Bytes that the transport holds and has not sent."""
+
+    def as_sent(self, packets: list[Packet]) -> list[Packet]:
+        """The packets in the form that this client takes."""
+        if not self.text_only:
+            return packets
+        return [packet if isinstance(packet, str) else engineio.binary_as_text(packet) for packet in packets]
 
     # ---- beginning
 

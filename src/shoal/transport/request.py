@@ -85,6 +85,17 @@ class Request:
         return self._query
 
     @property
+    def subprotocol(self) -> str | None:
+        """The first WebSocket subprotocol that the client offers: as Node's server, we agree to whatever it is."""
+        first = self.headers.get("sec-websocket-protocol", "").partition(",")[0].strip()
+        return first or None
+
+    @property
+    def wants_base64(self) -> bool:
+        """Whether the client takes binary as base64 text alone."""
+        return b"b64=" in self.query_string and self.query.get("b64") not in (None, "")
+
+    @property
     def url(self) -> str:
         """Path and query."""
         query = self.query_string.decode("latin-1")

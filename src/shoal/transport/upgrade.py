@@ -107,6 +107,8 @@ class UpgradeProtocol(asyncio.Protocol):
         extra = engine.extra_headers(request, first=found is None) if engine.listeners else []
         plain = request.headers.get("sec-websocket-version") == "13" and KEY.fullmatch(key) is not None
         if plain and not engine.settings.per_message_deflate and request.method == "GET":
+            if request.subprotocol:
+                extra = [("Sec-WebSocket-Protocol", request.subprotocol), *extra]
             transport.write(_switching_protocols(key, extra))
         elif not lane.negotiate(request, extra):
             return

@@ -35,8 +35,9 @@ async def serve_websocket(engine: BaseEngine[Any], scope: Any, receive: Any, sen
         return
     extra = engine.extra_headers(request, first=found is None) if engine.listeners else []
     headers = [(name.encode("latin-1", "replace"), value.encode("latin-1", "replace")) for name, value in extra]
-    await send({"type": "websocket.accept", "headers": headers})
+    await send({"type": "websocket.accept", "subprotocol": request.subprotocol, "headers": headers})
     lane = AsgiLane(engine, send)
+    lane.text_only = request.wants_base64
     if found is None:
         lane.open_session(request)
     else:
@@ -159,7 +160,7 @@ class AsgiLane(WebSocketLane):
             self.connection.outbox.unblock()
 
     def write(self, data: list[Packet]) -> None:
-        self._waiting.extend(data)
+        self._waiting.extend(self.as_sent(data))
         for packet in data:
             self._size += len(packet)
         self._wake()
