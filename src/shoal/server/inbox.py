@@ -14,7 +14,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..fanout.outbox import Outbox
 from ..protocol.socketio import ACK
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 __all__ = ["Inbox"]
 
 log = logging.getLogger("shoal.server")
+
+
+GOODBYE: Final = (None, None)
+"""Stands in the line of events for the disconnect handlers."""
 
 
 def is_cancelled(error: BaseException) -> bool:
@@ -152,8 +156,15 @@ class Inbox:
 
     async def _work(self, data: Any, ack_id: int | None) -> None:
         """Handle an event, then those that came meanwhile."""
-        await self._handle(data, ack_id)
-        await self._next()
+        try:
+            await self._handle(data, ack_id)
+            await self._next()
+        except asyncio.CancelledError:
+            if self._waiting and self._waiting[-1] == GOODBYE:
+                # The server ends in the middle of a handler: who left is told all the same.
+                self._waiting = None
+                self.namespace.runners.submit(self._say_goodbye())
+            raise
 
     def _drop_waiting(self) -> None:
         """Forget the events that wait."""

@@ -52,6 +52,13 @@ class Runners:
         if self._holder is None:
             self._wake()
 
+    def interrupt(self) -> None:
+        """Cancel what runs. What it submits at its end still runs."""
+        self._holder = None
+        self._idle.clear()
+        for task in list(self._tasks):
+            task.cancel()
+
     async def close(self) -> None:
         """Cancel everything and wait for it. What is submitted afterwards runs on the loop of that time."""
         while self._tasks or self._jobs:  # again for what a cancelled one submits at its end

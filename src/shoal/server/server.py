@@ -13,7 +13,7 @@ import os
 import socket as _socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from ..bus import BusLimits, open_bus
 from ..cluster.link import Link
@@ -37,6 +37,11 @@ from .runners import Runners
 from .socket import Socket
 
 __all__ = ["Server", "ServerStats"]
+
+# Seconds for handlers that are at work when the server ends, and then for the disconnect handlers behind them. Together
+# they stay below the three seconds after which a supervisor loses patience.
+RUN_OUT: Final = 1.5
+LAST_WORDS: Final = 0.5
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -180,20 +185,26 @@ class Server(Broadcasting):
             await self.link.start()
 
     async def close(self) -> None:
-        """Close every connection with the reason ``server shutting down``, and the link to the broker."""
+        """Close every connection with the reason ``server shutting down``, and the link to the broker.
+
+        Handlers that are at work get a second and a half, then they are cancelled; disconnect handlers run in any case.
+        A server with a broker cannot be started again afterwards.
+        """
         self.ticker.seal()
         await self.engine.close()
-        await self._run_out()
+        await self._run_out(RUN_OUT)
+        self.runners.interrupt()
+        await self._run_out(LAST_WORDS)
         await self.runners.close()
         if self.link is not None and self._started is not None:
             await self.link.close()
         self.ticker.forget_loop()
         self._started = None
 
-    async def _run_out(self) -> None:
-        """Give the disconnect handlers of those that were just closed a moment."""
+    async def _run_out(self, seconds: float) -> None:
+        """Give what is under way a moment."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self.settings.close_timeout):
+            async with asyncio.timeout(seconds):
                 while len(self.runners):  # noqa: ASYNC110 - at the end of a server's life, for a few turns
                     await asyncio.sleep(0.01)
 

@@ -21,7 +21,7 @@ from .broadcast import Broadcast, room_names
 from .handlers import NO_HANDLERS
 from .handshake import Handshake
 from .hooks import Hooks
-from .inbox import Inbox, is_cancelled
+from .inbox import GOODBYE, Inbox, is_cancelled
 
 if TYPE_CHECKING:
     from ..transport.connection import Connection
@@ -365,10 +365,10 @@ class Socket(Inbox):
                 self._drop_waiting()
             if self._waiting is None:
                 self._waiting = deque()
-            self._waiting.append((None, None))
+            self._waiting.append(GOODBYE)
         elif self._hooks is not None or self.namespace.has_goodbye:
             self._busy = True
-            self.namespace.runners.submit(self._work(None, None))
+            self.namespace.runners.submit(self._work(*GOODBYE))
 
     async def _say_goodbye(self) -> None:
         for event in ("disconnecting", "disconnect"):
