@@ -1,0 +1,88 @@
+# Shoal's commands. `make` alone explains them. Everything is built below .venv and node_modules; nothing is
+# installed on the machine but Debian packages for `make test`, and only where root or sudo may do that.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Named after the tree's place, since a .venv cannot be moved.
+PLACE := $(shell pwd | cksum | cut -d ' ' -f 1)
+RUN_STAMP := $(VENV)/.run-ready-$(PLACE)
+DEV_STAMP := $(VENV)/.dev-ready-$(PLACE)
+
+ARGS ?=
+IMAGE ?= $(shell sed -n 's/^IMAGE=//p' .env)
+
+##@ Start
+.PHONY: demo
+demo: $(RUN_STAMP) ## Four servers, a broker and a balancer on http://127.0.0.1:8080 (ARGS="--balancer nginx")
+	@scripts/fetch-client.sh
+	@exec $(BIN)/shoal up $(ARGS)
+
+.PHONY: image
+image: ## The Docker image, with the browser client in it where npm is at hand (IMAGE=name:tag)
+	@scripts/fetch-client.sh
+	docker build -t $(IMAGE) .
+
+##@ Work
+.PHONY: setup
+setup: $(DEV_STAMP) ## Build .venv with Shoal and everything its tests import
+	@echo "setup: $(VENV) is ready"
+
+.PHONY: check
+check: $(DEV_STAMP) ## Are you done? Format, lint, types, architecture and unit tests; under a minute
+	@scripts/check
+
+.PHONY: format
+format: $(DEV_STAMP) ## Bring the code into shape
+	$(BIN)/ruff check --quiet --fix . || true
+	$(BIN)/ruff format .
+
+.PHONY: test
+test: test-environment ## All tests but Docker's; installs what they need where it can (ARGS="-k rooms")
+	@exec scripts/test $(ARGS)
+
+.PHONY: test-docker
+test-docker: $(DEV_STAMP) ## Build the image, start docker-compose.yml and prove it; brings its own daemon where none answers
+	@exec scripts/test-docker $(ARGS)
+
+.PHONY: test-environment
+test-environment: $(DEV_STAMP) # what `make test` does before it tests
+	@scripts/install-test-programs
+
+.PHONY: programs
+programs: $(DEV_STAMP) ## Try again to install the programs that tests talk to: Chromium, nginx, HAProxy, Redis, Node.js
+	@scripts/install-test-programs --again
+
+##@ Measure
+.PHONY: bench
+bench: $(DEV_STAMP) ## The full benchmark (ARGS="--help" for its options)
+	@exec $(BIN)/python -m benchmarks.run $(ARGS)
+
+.PHONY: bench-quick
+bench-quick: $(DEV_STAMP) ## The benchmark's short form
+	@exec $(BIN)/python -m benchmarks.run --quick $(ARGS)
+
+##@ Tidy
+.PHONY: clean
+clean: ## Remove everything that these commands built
+	rm -rf $(VENV) node_modules build dist .shoal .pytest_cache .mypy_cache .ruff_cache .hypothesis benchmarks/build
+	rm -f src/shoal/transport/client/*.js src/shoal/transport/client/*.map
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help
+help:
+	@printf 'Shoal: a Socket.IO server for Python that scales out.\n'
+	@awk -F ':.*## ' '/^##@ /{printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# The development environment contains the other one.
+$(RUN_STAMP): pyproject.toml scripts/setup
+	@[ $(DEV_STAMP) -nt pyproject.toml ] || scripts/setup run
+	@touch $@
+
+$(DEV_STAMP): pyproject.toml scripts/setup
+	@scripts/setup dev
+	@touch $(DEV_STAMP) $(RUN_STAMP)

@@ -1,0 +1,65 @@
+"""One node of a cluster under test. Name, broker and port come from the environment that `shoal up` gives."""
+
+from __future__ import annotations
+
+from shoal import Server
+
+io = Server()
+
+
+@io.on("connect")
+def connect(socket):
+    socket.emit("welcome", io.node)
+
+
+@io.on("join")
+async def join(socket, room):
+    await socket.join(room)
+
+
+@io.on("leave")
+async def leave(socket, room):
+    await socket.leave(room)
+
+
+@io.on("tell")
+def tell(socket, room, text):
+    io.to(room).emit("said", io.node, text)
+
+
+@io.on("tell-all")
+def tell_all(socket, text):
+    io.emit("said", io.node, text)
+
+
+@io.on("tell-others")
+def tell_others(socket, room, *args):
+    socket.broadcast.to(room).emit("said", io.node, *args)
+
+
+@io.on("heard")
+def heard(socket):
+    """How many messages of other nodes have reached this one."""
+    return io.link.heard
+
+
+@io.on("members")
+async def members(socket, room):
+    return sorted(member.id for member in await io.to(room).fetch_sockets())
+
+
+@io.on("ask")
+async def ask(socket, room):
+    answers = await io.to(room).call("question", timeout=10.0)
+    return {"responses": list(answers.responses), "missing": len(answers.missing)}
+
+
+@io.on("move")
+async def move(socket, room, other):
+    await io.in_(room).join(other)
+    await io.in_(room).leave(room)
+
+
+@io.on("end")
+async def end(socket, room):
+    await io.in_(room).disconnect()

@@ -1,0 +1,171 @@
+"""What holds for every test: nothing is left behind, and where nothing may be missing, nothing is skipped.
+
+Knows threads, tasks, child processes and listening sockets of this process. It knows nothing of Shoal, and holds no
+fixture that a test would ask for by name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import asyncio.runners
+import contextlib
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import pytest
+
+# The helper modules' assertions read as the tests' own. Said here, before any test module can import a helper.
+for _folder in ("apps", "chaos", "contract", "docker", "integration", "interop", "unit"):
+    pytest.register_assert_rewrite(f"tests.{_folder}")
+
+# Docker's tests take minutes and a daemon: `make test-docker` runs them.
+collect_ignore = [] if os.environ.get("SHOAL_TEST_DOCKER") else ["docker"]
+
+NOTHING_MAY_BE_MISSING = os.environ.get("SHOAL_TEST_REQUIRE") == "all"
+NOT_APPLICABLE = "not applicable"  # opens the reason of a skip that no installation could cure
+
+GRACE = 2.0  # seconds for what a test has ended to be gone: a thread to run out, a process to be reaped
+PROC = Path("/proc/self")
+FAILED = pytest.StashKey[bool]()
+
+
+@pytest.fixture(autouse=True)
+def leaves_nothing_behind(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test after which a thread, a child process, a listening socket or an asyncio task is still there.
+
+    What fixtures of a wider scope start is there before the test and does not count against it. A test that failed
+    was cut short: what it left is ended without a word.
+    """
+    before = Leftovers.now()
+    with _tasks_that_outlived_their_loop() as tasks:
+        yield
+    left = _after_grace(before)
+    found = [*left.words(), *(f"task {task}" for task in tasks)]
+    for pid in left.children:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    if found and not request.node.stash.get(FAILED, False):
+        pytest.fail("left behind: " + "; ".join(found), pytrace=False)
+
+
+@dataclass(frozen=True)
+class Leftovers:
+    """What is alive in this process at one moment."""
+
+    threads: frozenset[threading.Thread]
+    children: frozenset[int]
+    listeners: frozenset[str]
+
+    @classmethod
+    def now(cls) -> Leftovers:
+        return cls(frozenset(threading.enumerate()), frozenset(_children()), frozenset(_listeners()))
+
+    def __sub__(self, other: Leftovers) -> Leftovers:
+        return Leftovers(*(getattr(self, each.name) - getattr(other, each.name) for each in fields(self)))
+
+    def words(self) -> list[str]:
+        """One phrase for each thing."""
+        return [
+            *(f"thread {thread.name}" for thread in self.threads),
+            *(f"process {pid} ({_command(pid)})" for pid in self.children),
+            *(f"socket listening on {address}" for address in self.listeners),
+        ]
+
+
+def _after_grace(before: Leftovers) -> Leftovers:
+    deadline = time.monotonic() + GRACE
+    while (left := Leftovers.now() - before).words() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return left
+
+
+def _children() -> Iterator[int]:
+    """The direct children that run. One that has ended and waits to be collected is Popen's own warning."""
+    for task in PROC.glob("task/*/children"):
+        with contextlib.suppress(OSError):
+            for pid in map(int, task.read_text().split()):
+                if _state(pid) not in {"Z", "X", ""} and "multiprocessing.resource_tracker" not in _command(pid):
+                    yield pid
+
+
+def _state(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return ""
+
+
+def _command(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip()[:120]
+    return "gone"
+
+
+def _listeners() -> Iterator[str]:
+    """Sockets of this process that accept connections, by descriptor and address."""
+    if not PROC.exists():
+        return
+    for name in os.listdir(PROC / "fd"):
+        with contextlib.suppress(OSError):
+            if os.readlink(PROC / "fd" / name).startswith("socket:"):
+                with socket.socket(fileno=os.dup(int(name))) as probe:
+                    if probe.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                        yield f"{probe.getsockname()} (fd {name})"
+
+
+@contextlib.contextmanager
+def _tasks_that_outlived_their_loop() -> Iterator[list[str]]:
+    """The tasks that `asyncio.run` found when its main coroutine was done, and that nobody had cancelled.
+
+    asyncio.run cancels them without a word. The place where it does is private, and the only one that sees them.
+    """
+    found: list[str] = []
+    original = asyncio.runners._cancel_all_tasks  # type: ignore[attr-defined]
+
+    def record(loop: asyncio.AbstractEventLoop) -> None:
+        found.extend(_name(task) for task in asyncio.all_tasks(loop) if not task.cancelling())
+        original(loop)
+
+    asyncio.runners._cancel_all_tasks = record  # type: ignore[attr-defined]
+    try:
+        yield found
+    finally:
+        asyncio.runners._cancel_all_tasks = original  # type: ignore[attr-defined]
+
+
+def _name(task: asyncio.Task[object]) -> str:
+    return f"{task.get_name()} ({getattr(task.get_coro(), '__qualname__', task.get_coro())})"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note that a test failed. Turn a skipped one into a failed one where nothing may be missing."""
+    report = yield
+    if report.failed:
+        item.stash[FAILED] = True
+    if not hasattr(report, "wasxfail"):
+        _refuse_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """The same for a module that skips itself."""
+    report = yield
+    _refuse_skip(report)
+    return report
+
+
+def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if not (NOTHING_MAY_BE_MISSING and report.skipped):
+        return
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    reason = reason.removeprefix("Skipped: ")
+    if not reason.startswith(NOT_APPLICABLE):
+        report.outcome = "failed"
+        report.longrepr = f"skipped although SHOAL_TEST_REQUIRE=all: {reason}"
