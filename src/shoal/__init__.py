@@ -10,6 +10,7 @@ from .errors import (
     NotConnected,
     PayloadError,
     ProtocolError,
+    RoomRefused,
     ShoalError,
 )
 from .server.acks import Answers, SocketList
@@ -33,6 +34,7 @@ __all__ = [
     "NotConnected",
     "PayloadError",
     "ProtocolError",
+    "RoomRefused",
     "Server",
     "ShoalError",
     "Socket",

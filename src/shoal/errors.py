@@ -5,6 +5,7 @@
     ShoalError
     ├── ConfigurationError      the operator's: a bad option, a port in use, a missing program
     ├── ConnectionRefused       the application's decision: middleware or a connect handler says no
+    ├── RoomRefused             the client's, most likely: one room too many, or one named like another socket's id
     ├── PayloadError            the application's: an event that cannot be put on the wire
     ├── AckTimeout              the client's: it did not answer a call in time
     ├── NotConnected            the client's: it has gone while something waited for it
@@ -29,6 +30,7 @@ __all__ = [
     "NotConnected",
     "PayloadError",
     "ProtocolError",
+    "RoomRefused",
     "ShoalError",
     "SocketProtocolError",
 ]
@@ -56,6 +58,13 @@ class ConnectionRefused(ShoalError):
         super().__init__(message)
         self.message = message
         self.data = data
+
+
+class RoomRefused(ShoalError):
+    """A socket cannot join a room: it is in ``max_rooms``, or the name is another socket's id.
+
+    Raised out of a handler it is the answer to the event, if an acknowledgement was asked for.
+    """
 
 
 class PayloadError(ShoalError):

@@ -74,6 +74,11 @@ class EngineSettings:
     """Compress polling responses of a kilobyte and more with gzip, where the client accepts it."""
     per_message_deflate: bool = False
     """Negotiate WebSocket compression. It costs memory per connection, and a broadcast is then framed for each one."""
+    max_head: int = 65_536
+    """Bytes of an HTTP request's head, under the fast lane; elsewhere it is the ASGI server's to bound. What uvicorn
+    allows its slower parser."""
+    head_timeout: float = 20.0
+    """Seconds that the head of an HTTP request may take, of the first one from the connection on; under the fast lane."""
     close_timeout: float = 5.0
     """Seconds that a client may take to answer a WebSocket close frame."""
 

@@ -15,6 +15,8 @@ from typing import Final
 from ..bus.base import Bus
 from ..errors import BrokerError
 from .messages import (
+    ID_LENGTH,
+    TAG_LENGTH,
     Broadcast,
     Bye,
     Hello,
@@ -142,6 +144,10 @@ class Link:
             if channel != node_channel(self.prefix, namespace, self.tag):
                 self.bus.unsubscribe(channel)
 
+    def is_elsewhere(self, room: str) -> bool:
+        """Whether a room has the name of a socket of another node: its length, and that node's tag in front."""
+        return len(room) == ID_LENGTH and self.peers.knows(room[:TAG_LENGTH])
+
     def is_confirmed(self, namespace: str, room: str) -> bool:
         """Whether messages to a room that was opened are sure to be heard, or cannot be for now."""
         return not self.bus.up or channel_of(self.prefix, namespace, (room,)) not in self._unconfirmed
@@ -212,4 +218,7 @@ class Link:
         outgoing, self._outgoing = self._outgoing, []
         for channel, envelopes in outgoing:
             self.said += len(envelopes)
-            self.bus.publish(channel, encode(Message(self.tag, envelopes)))
+            try:
+                self.bus.publish(channel, encode(Message(self.tag, envelopes)))
+            except UnicodeEncodeError:  # a room's name with half a character in it: no other node can have such a one
+                log.exception("a message on %r cannot be sent to other nodes", channel)

@@ -39,6 +39,10 @@ class Peers:
         self._forget_silent()
         return {tag: name for tag, (name, _) in self._seen.items()}
 
+    def knows(self, tag: str) -> bool:
+        """Whether a node with this tag has been heard, and has not been silent for too long."""
+        return tag in self._seen
+
     def _forget_silent(self) -> None:
         if self._up:
             oldest = asyncio.get_running_loop().time() - SILENCE

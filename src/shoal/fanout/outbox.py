@@ -104,8 +104,8 @@ class Outbox:
         else:
             self.write(binary_frame(packet))
 
-    def takes_volatile(self) -> bool:
-        """Whether a volatile message may be given to this connection now."""
+    def takes_volatile(self, count: int = 1) -> bool:
+        """Whether ``count`` volatile messages may be given to this connection now. If not, they count as dropped."""
         if self.writable:
             return True
         if (
@@ -114,7 +114,7 @@ class Outbox:
             and self._lane is not _discard
         ):
             return True
-        self.rules.stats.volatile_dropped += 1
+        self.rules.stats.volatile_dropped += count
         return False
 
     def attach(self, lane: Lane, *, framed: bool, writable: bool = True) -> None:

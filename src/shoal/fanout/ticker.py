@@ -181,7 +181,7 @@ class Ticker:
         wire = frames[0] if len(frames) == 1 else b"".join(frames)
         for member in batch.members:
             outbox = member.outbox
-            if batch.volatile and not outbox.takes_volatile():
+            if batch.volatile and not outbox.takes_volatile(len(frames)):
                 continue
             pending = outbox.pending
             if not pending:

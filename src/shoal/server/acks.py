@@ -71,9 +71,9 @@ class Crowd:
         """Emit to all, wait for all."""
         self._namespace.encode_event(event, args)  # what cannot be sent is an error here, not at the others
         here, there, missing = await self._everywhere("call", [event, list(args)], timeout)
-        answers = Answers(list(here[0]), list(here[1]))
-        for responses, silent in there:
-            answers.responses.extend(responses)
+        answers = Answers()
+        for responses, silent in (here, *there):
+            answers.responses.extend(map(_as_value, responses))
             answers.missing.extend(silent)
         answers.missing.extend(missing)
         return answers
@@ -157,7 +157,16 @@ async def _call(namespace: Namespace, selection: Selection, argument: Any, timeo
         for socket, ack_id in waiting.values():
             socket.forget_ack(ack_id)
     missing += [waiting[future][0].id for future in waiting.keys() - set(answered)]
-    return [future.result() for future in answered], missing
+    return [_as_args(future.result()) for future in answered], missing
+
+
+def _as_args(value: Any) -> list[Any]:
+    """An acknowledgement as it travels between nodes, where a tuple would become a list; see :func:`_as_value`."""
+    return [] if value is None else list(value) if type(value) is tuple else [value]
+
+
+def _as_value(args: list[Any]) -> Any:
+    return args[0] if len(args) == 1 else tuple(args) if args else None
 
 
 async def _fetch(namespace: Namespace, selection: Selection, argument: Any, timeout: float) -> Any:

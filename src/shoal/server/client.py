@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from ..errors import SocketProtocolError
+from ..errors import PayloadError, SocketProtocolError
 from ..protocol import msgpack
 from ..protocol.socketio import (
     ACK,
@@ -155,6 +155,7 @@ class Client:
             # The official client says nothing when it leaves before it was answered, and may come again at once.
             earlier.closed("client namespace disconnect")
         if len(self.sockets) + len(self._entering) >= self._server.settings.max_namespaces:
+            self._server.stats.namespaces_refused += 1
             self._send_refusal(name, "too many namespaces", None)
         else:
             self._entering |= {name}
@@ -190,7 +191,11 @@ class Client:
 
     def _send_refusal(self, name: str, message: str, data: Any) -> None:
         payload = {"message": message} if data is None else {"message": message, "data": data}
-        text, attachments = self._server.encode(CONNECT_ERROR, name, payload)
+        try:
+            text, attachments = self._server.encode(CONNECT_ERROR, name, payload)
+        except PayloadError as error:
+            log.error("the data of a refusal is left out, it %s", error)
+            text, attachments = self._server.encode(CONNECT_ERROR, name, {"message": message})
         self._server.ticker.seal()
         if text:
             self.connection.outbox.packet(text.decode())
@@ -201,6 +206,7 @@ class Client:
         """The connection entered no namespace in time."""
         if not any(socket.connected for socket in self.sockets.values()):
             log.debug("no namespace joined in time: connection closed")
+            self._server.stats.connect_timeouts += 1
             self.connection.close("forced close")
 
     # ---- going

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final
 
+from ..errors import RoomRefused
 from ..fanout.outbox import Outbox
 from ..protocol.socketio import ACK
 from .handlers import NO_ACK, NO_HANDLERS, BadArguments, Handler
@@ -248,6 +249,10 @@ class Inbox:
         if isinstance(error, BadArguments):
             self.namespace.stats.bad_events += 1
             log.warning("socket %s: event %r refused: %s", self.id, event, error)
+            if ack_id is not None:
+                self._acknowledge(ack_id, {"error": str(error)})
+        elif isinstance(error, RoomRefused):
+            self._client.connection.engine.log_once("rooms", "socket %s: event %r: %s", self.id, event, error)
             if ack_id is not None:
                 self._acknowledge(ack_id, {"error": str(error)})
         else:

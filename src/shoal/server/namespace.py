@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from ..errors import ConfigurationError, PayloadError
+from ..errors import ConfigurationError, PayloadError, RoomRefused
 from ..fanout.rooms import Rooms
 from ..protocol.socketio import EVENT, RESERVED_EVENTS, PacketType
 from .acks import Answers
@@ -218,20 +218,25 @@ class Namespace(Broadcasting):
         """Put a socket into a room. Returns whether messages of other nodes are sure to reach it there.
 
         Raises:
-            ConfigurationError: Too many rooms, or the name is another socket's id.
+            RoomRefused: Too many rooms, or the name is another socket's id.
         """
-        if room not in socket.joined:
+        if room not in socket.joined and room != socket.id:
             if len(socket.joined) >= self.settings.max_rooms:
-                raise ConfigurationError(f"socket {socket.id} is in {len(socket.joined)} rooms: max_rooms is reached")
-            if self.rooms.by_id.get(room, socket) is not socket:
-                raise ConfigurationError("a room must not be named like the id of another socket")
-        first = self.rooms.join(socket, room)
-        if first:
-            self._tell("create_room", room)
-            if self.link is not None:
-                self.link.open_room(self.name, room)
-        self._tell("join_room", room, socket.id)
+                self._refuse_room("in as many rooms as are allowed")
+            is_elsewhere = self.link is not None and self.link.is_elsewhere(room)
+            if is_elsewhere or self.rooms.by_id.get(room, socket) is not socket:
+                self._refuse_room("a room must not be named like the id of another socket")
+            first = self.rooms.join(socket, room)
+            if first:
+                self._tell("create_room", room)
+                if self.link is not None:
+                    self.link.open_room(self.name, room)
+            self._tell("join_room", room, socket.id)
         return self.link is None or self.link.is_confirmed(self.name, room)
+
+    def _refuse_room(self, reason: str) -> None:
+        self.stats.rooms_refused += 1
+        raise RoomRefused(reason)
 
     async def confirm(self, rooms: list[str]) -> None:
         """Wait until the broker confirmed these rooms' channels, or the time for it is over."""

@@ -53,13 +53,20 @@ class ServerStats:
     connections: int = 0
     """Connections opened."""
     parse_errors: int = 0
-    """Connections closed for bytes that were no Socket.IO."""
+    """Connections closed for bytes that were no Socket.IO, or exceeded ``max_attachments``, ``max_attachment_bytes`` or
+    ``max_depth``."""
     handler_errors: int = 0
     """Handlers that raised."""
     bad_events: int = 0
     """Events whose arguments their handler does not take."""
     rate_limited: int = 0
-    """Events refused because their client sent too many."""
+    """Events refused because their client sent more than ``max_events_per_second``."""
+    connect_timeouts: int = 0
+    """Connections closed because they entered no namespace within ``connect_timeout``."""
+    namespaces_refused: int = 0
+    """Namespaces refused because their client is in ``max_namespaces``."""
+    rooms_refused: int = 0
+    """Rooms refused: their socket is in ``max_rooms``, or the name is another socket's id."""
 
 
 class Server(Broadcasting):

@@ -209,7 +209,7 @@ class Socket(Inbox):
         """Join rooms. It is done when this returns; await the result to know that other nodes' messages come too.
 
         Raises:
-            ConfigurationError: Too many rooms, or one has the name of another socket's id.
+            RoomRefused: Too many rooms, or one has the name of another socket's id.
         """
         if self._gone is not None:
             return DONE

@@ -170,6 +170,7 @@ class WebSocket:
         self._on_close = on_close
         self._to_app: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._answered = asyncio.Event()
+        self._accepted = False
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._refusal = Response()
@@ -188,7 +189,7 @@ class WebSocket:
         self._to_app.put_nowait({"type": "websocket.connect"})
         self._task = asyncio.ensure_future(self._carry(app, scope))
         await self._answered.wait()
-        if not self.open:
+        if not self._accepted:
             await self.end()
             raise _refused(self._refusal)
 
@@ -209,7 +210,7 @@ class WebSocket:
                 self._on_message(text if text is not None else bytes(data or b""))
         elif kind == "websocket.accept":
             self.headers = {n.decode("latin-1").lower(): v.decode("latin-1") for n, v in message.get("headers", ())}
-            self.open = True
+            self.open = self._accepted = True
             self._answered.set()
         elif kind == "websocket.close":
             self._refusal.status = 403  # what it means before the handshake is answered

@@ -232,7 +232,9 @@ class Connection(Session):
 
     def pause_reading(self) -> None:
         """Take nothing more from this client until :meth:`resume_reading`: it sends faster than it is served."""
-        self.paused = True
+        if not self.paused:
+            self.paused = True
+            self.engine.stats.pauses += 1
         if self.lane is not None:
             self.lane.pause_reading()
 

@@ -233,21 +233,18 @@ async def _post(connection: Connection, headers: Any, receive: Any, send: Any) -
 
 async def _take_post(connection: Connection, lane: PollingLane, headers: Any, receive: Any, send: Any) -> None:
     await lane.ready()
-    settings = connection.engine.settings
     try:
-        body = await _read(receive, settings.max_payload)
-        if body is None:
-            connection.engine.stats.too_large += 1
-            # Unread bytes of the body would be taken for the next request.
-            await respond(send, 413, b"", [*headers, (b"connection", b"close")])
-            return
-        packets = decode_payload(body, settings.max_packets_per_poll)
-    except EngineProtocolError as error:
-        log.debug("session closed: %s", error)
-        connection.engine.stats.broken += 1
-        connection.close("parse error", abort=True)
-        packets = []
-    for packet in packets:
+        body = await _read(receive, connection.engine.settings.max_payload)
+    except ConnectionResetError:
+        connection.close("transport error", abort=True)
+        return
+    if body is None:
+        connection.engine.stats.too_large += 1
+        # Unread bytes of the body would be taken for the next request.
+        await respond(send, 413, b"", [*headers, (b"connection", b"close")])
+        return
+    for packet in _packets(connection, body):
+        await lane.ready()
         if connection.lane is not lane:
             break  # closed, or upgraded meanwhile
         if isinstance(packet, bytes):
@@ -259,17 +256,32 @@ async def _take_post(connection: Connection, lane: PollingLane, headers: Any, re
     await respond(send, 200, b"ok", [(b"content-type", b"text/html"), *headers])
 
 
+def _packets(connection: Connection, body: bytes) -> list[Packet]:
+    """The packets of a body. One that is no payload costs the session."""
+    stats, limit = connection.engine.stats, connection.engine.settings.max_packets_per_poll
+    try:
+        return decode_payload(body, limit)
+    except EngineProtocolError as error:
+        log.debug("session closed: %s", error)
+        if body.count(b"\x1e") >= limit:
+            stats.too_many_packets += 1
+        else:
+            stats.broken += 1
+        connection.close("parse error", abort=True)
+        return []
+
+
 async def _read(receive: Any, limit: int) -> bytes | None:
     """The request's body, or ``None`` as soon as it is larger than ``limit``.
 
     Raises:
-        EngineProtocolError: The client left before all of it was there.
+        ConnectionResetError: The client left before all of it was there.
     """
     body = bytearray()
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise EngineProtocolError("the request was broken off")
+            raise ConnectionResetError
         body += message.get("body", b"")
         if len(body) > limit:
             return None

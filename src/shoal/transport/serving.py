@@ -18,8 +18,11 @@ from typing import Any, Final
 import uvicorn
 
 from ..errors import ConfigurationError
+from ..settings import EngineSettings
 from .asgi import Beside
 from .engine import BaseEngine
+from .heads import BoundedHttp
+from .stats import EngineStats
 from .upgrade import UpgradeProtocol
 
 __all__ = ["run"]
@@ -67,6 +70,7 @@ def run(
             app,
             lifespan="on" if engine_of(app) is not None else "auto",
             ws=_websocket_class(app),
+            http=_http_class(app),
             log_level=log_level,
             log_config=None,
             access_log=False,
@@ -124,6 +128,13 @@ def _websocket_class(app: Any) -> Any:
         return "auto"
     stock = importlib.import_module("uvicorn.protocols.websockets.auto").AutoWebSocketsProtocol
     return functools.partial(UpgradeProtocol, engine, stock)
+
+
+def _http_class(app: Any) -> Any:
+    engine = engine_of(app)
+    if engine is None:
+        return functools.partial(BoundedHttp, EngineSettings(), EngineStats())
+    return functools.partial(BoundedHttp, engine.settings, engine.stats)
 
 
 @contextlib.contextmanager

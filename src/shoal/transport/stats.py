@@ -11,12 +11,16 @@ __all__ = ["EngineStats"]
 class EngineStats:
     """Counts of one engine since it was made."""
 
+    bad_heads: int = 0
+    """Connections closed because the head of an HTTP request was too large or too slow; only under the fast lane."""
     too_large: int = 0
     """Messages and polling requests larger than ``max_payload``."""
     too_many_packets: int = 0
     """Polling requests with more packets than ``max_packets_per_poll``."""
     broken: int = 0
     """Connections closed for bytes that were no WebSocket frame, no polling payload or no Engine.IO packet."""
+    pauses: int = 0
+    """Times that reading from a connection paused, since ``max_waiting_events`` waited."""
     second_polls: int = 0
     """Sessions closed because a second poll came while one waited."""
     too_many_connections: int = 0

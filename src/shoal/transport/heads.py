@@ -1,0 +1,82 @@
+"""uvicorn's HTTP, with the bounds that it lacks: how large the head of a request may be, and how long it may take.
+
+httptools gathers an endless header in memory, in quadratic time, and a connection that never says anything stays open
+for ever: one client could stop the server before there is a session whose bounds would hold. What a request asks for
+is not known here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from ..settings import EngineSettings
+from .stats import EngineStats
+
+__all__ = ["BoundedHttp"]
+
+TOO_LARGE: Final = b"431 Request Header Fields Too Large"
+TOO_SLOW: Final = b"408 Request Timeout"
+
+
+class BoundedHttp(HttpToolsProtocol):
+    """One connection that speaks HTTP. A head that is too large or too slow ends it.
+
+    Args:
+        settings: Have the bounds.
+        stats: Where such an end is counted.
+        context: uvicorn's.
+    """
+
+    def __init__(self, settings: EngineSettings, stats: EngineStats, **context: Any) -> None:
+        super().__init__(**context)
+        self._settings = settings
+        self._stats = stats
+        self._overhead = 0
+        """Bytes of this request that are no body: its head, and trailers and the framing of chunks as far as they
+        exceed a quarter of the body. The read that it began in is not counted; that has a bound of its own."""
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
+        super().connection_made(transport)
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_is_there()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._overhead += len(data)
+        super().data_received(data)
+        if self._overhead > self._settings.max_head:
+            self._refuse(TOO_LARGE)
+
+    def on_message_begin(self) -> None:
+        self._overhead = 0
+        self._expect_head()
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._head_is_there()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._overhead -= len(body) + len(body) // 4
+        super().on_body(body)
+
+    def _expect_head(self) -> None:
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(self._settings.head_timeout, self._refuse, TOO_SLOW)
+
+    def _head_is_there(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _refuse(self, status: bytes) -> None:
+        if not self.transport.is_closing():
+            self._stats.bad_heads += 1
+            self.transport.write(b"HTTP/1.1 %b\r\nconnection: close\r\ncontent-length: 0\r\n\r\n" % status)
+            self.transport.close()

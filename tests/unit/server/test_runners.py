@@ -1,0 +1,286 @@
+"""Runners: many coroutines in few tasks, and each of them cannot tell the difference."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.unit.fuzz import examples
+
+from shoal.server.runners import MAX_IDLE, Runners
+from shoal.testing import Clock, async_test, run
+
+
+@settings(max_examples=examples(80))
+@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from([0.0, 0.0, 1.0]), st.booleans()), max_size=25))
+def test_every_job_runs_once_begins_in_order_and_holds_up_no_other(jobs: list[tuple[int, float, bool]]) -> None:
+    """Jobs that give way, that wait, that raise, submitted in bursts. Those that need no time end without any."""
+
+    async def main() -> None:
+        runners, clock = Runners(), Clock.running()
+        begun: list[int] = []
+        ended: dict[int, float] = {}
+        start = clock.now
+
+        async def job(number: int, turns: int, seconds: float, fails: bool) -> None:
+            begun.append(number)
+            task = asyncio.current_task()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            if seconds:
+                await asyncio.sleep(seconds)
+            assert asyncio.current_task() is task
+            ended[number] = clock.now - start
+            if fails:
+                raise ValueError
+
+        for number, (turns, seconds, fails) in enumerate(jobs):
+            runners.submit(job(number, turns, seconds, fails))
+            if number % 4 == 3:
+                await asyncio.sleep(0)
+        await clock.settle()
+        assert begun == list(range(len(jobs)))
+        quick = {number for number, (_, seconds, _) in enumerate(jobs) if not seconds}
+        assert {number for number, when in ended.items() if when == 0} >= quick
+        await clock.advance(2)
+        assert sorted(ended) == list(range(len(jobs)))
+        assert len(runners) == 0
+        await runners.close()
+
+    run(main())
+
+
+@async_test
+async def test_quick_jobs_share_a_task() -> None:
+    """That is what runners are for."""
+    runners = Runners()
+    tasks: set[Any] = set()
+
+    async def job() -> None:
+        tasks.add(asyncio.current_task())
+
+    for _ in range(100):
+        for _ in range(10):
+            runners.submit(job())
+        await Clock.running().settle()
+    assert len(tasks) == 1
+    await runners.close()
+
+
+@async_test
+async def test_a_job_that_waits_keeps_its_task() -> None:
+    """asyncio.timeout and task groups work in it, as in any task."""
+    runners, clock = Runners(), Clock.running()
+    log: list[str] = []
+
+    async def with_timeout() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                await asyncio.sleep(10)
+        log.append("timeout")
+
+    async def with_group() -> None:
+        async with asyncio.TaskGroup() as group:
+            for name in "ab":
+                group.create_task(asyncio.sleep(0.5)).add_done_callback(lambda _, name=name: log.append(name))
+        log.append("group")
+
+    async def with_immediate_timeout() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await asyncio.sleep(10)
+        log.append("immediate")
+
+    runners.submit(with_timeout())
+    runners.submit(with_group())
+    runners.submit(with_immediate_timeout())
+    await clock.advance(3)
+    assert log == ["immediate", "a", "b", "group", "timeout"]
+    await runners.close()
+
+
+@async_test
+async def test_a_waiting_job_does_not_hold_up_the_others() -> None:
+    """Nor do a hundred of them; those behind go on in the same moment."""
+    runners, clock = Runners(), Clock.running()
+    began, log = clock.now, []
+
+    async def stuck() -> None:
+        await asyncio.sleep(100)
+
+    async def quick(number: int) -> None:
+        log.append((number, clock.now))
+
+    for number in range(100):
+        runners.submit(stuck())
+        runners.submit(quick(number))
+    await clock.settle()
+    assert log == [(number, began) for number in range(100)]
+    assert len(runners) == 100
+    await runners.close()
+    assert len(runners) == 0
+
+
+@async_test
+async def test_a_job_that_is_woken_at_once_does_not_lose_the_line() -> None:
+    """One that waits for a future of the next turn, over and over, still lets the others run."""
+    runners, clock = Runners(), Clock.running()
+    log: list[int] = []
+
+    async def restless() -> None:
+        for _ in range(50):
+            await asyncio.sleep(0)
+
+    async def quick(number: int) -> None:
+        log.append(number)
+
+    for number in range(20):
+        runners.submit(restless())
+        runners.submit(quick(number))
+    await clock.settle()
+    assert log == list(range(20))
+    await runners.close()
+
+
+name: contextvars.ContextVar[str] = contextvars.ContextVar("name", default="nobody")
+
+
+@async_test
+async def test_context_variables_do_not_leak_from_job_to_job() -> None:
+    """A job's own value is there through its awaits, and nowhere else."""
+    runners, clock = Runners(), Clock.running()
+    seen: list[str] = []
+
+    async def job(own: str | None, wait: bool) -> None:
+        seen.append(name.get())
+        if own is not None:
+            name.set(own)
+        if wait:
+            await asyncio.sleep(1)
+        seen.append(name.get())
+
+    name.set("submitter")  # of this task, which is none of the jobs' business
+    for own, wait in [("a", False), (None, False), ("b", True), (None, True), (None, False)]:
+        runners.submit(job(own, wait))
+    await clock.advance(2)
+    assert sorted(seen) == sorted(["nobody"] * 5 + ["a", "nobody", "nobody", "b", "nobody"])
+    await runners.close()
+
+
+@async_test
+async def test_an_exception_is_logged_and_the_next_job_runs(caplog: pytest.LogCaptureFixture) -> None:
+    runners = Runners()
+    log: list[str] = []
+
+    async def broken() -> None:
+        raise ZeroDivisionError("oops")
+
+    async def cancelled() -> None:
+        raise asyncio.CancelledError
+
+    async def fine() -> None:
+        log.append("fine")
+
+    for job in (broken(), fine(), cancelled(), fine()):
+        runners.submit(job)
+    await Clock.running().settle()
+    assert log == ["fine", "fine"]
+    assert "oops" in caplog.text
+    await runners.close()
+
+
+class TestClosing:
+    @async_test
+    async def test_it_cancels_what_runs_and_drops_what_waits(self) -> None:
+        """Every coroutine is closed: none is left to be warned about."""
+        runners = Runners()
+        log: list[str] = []
+
+        async def stuck(number: int) -> None:
+            try:
+                await asyncio.sleep(100)
+            finally:
+                log.append(f"cancelled {number}")
+
+        async def never() -> None:
+            log.append("never")
+
+        for number in range(3):
+            runners.submit(stuck(number))
+        await Clock.running().settle()
+        runners.submit(never())
+        await runners.close()
+        assert sorted(log) == ["cancelled 0", "cancelled 1", "cancelled 2"]
+
+    @async_test
+    async def test_a_job_that_swallows_its_cancellation_does_not_keep_it_open(self) -> None:
+        runners = Runners()
+        log: list[str] = []
+
+        async def stubborn() -> None:
+            try:
+                await asyncio.sleep(100)
+            except asyncio.CancelledError:
+                log.append("swallowed")
+
+        runners.submit(stubborn())
+        await Clock.running().settle()
+        async with asyncio.timeout(5):
+            await runners.close()
+        assert log == ["swallowed"]
+
+    @async_test
+    async def test_what_a_cancelled_job_submits_is_ended_too(self) -> None:
+        runners = Runners()
+        depths: list[int] = []
+
+        async def again(depth: int) -> None:
+            depths.append(depth)
+            try:
+                await asyncio.sleep(100)
+            finally:
+                if depth:
+                    runners.submit(again(depth - 1))
+
+        runners.submit(again(3))
+        await Clock.running().settle()
+        await runners.close()
+        assert len(runners) == 0
+        assert depths[0] == 3
+
+    @async_test
+    async def test_idle_runners_are_few(self) -> None:
+        """A burst of waiting jobs leaves no crowd of tasks behind."""
+        runners, clock = Runners(), Clock.running()
+        before = len(asyncio.all_tasks())
+
+        async def job() -> None:
+            await asyncio.sleep(1)
+
+        for _ in range(500):
+            runners.submit(job())
+        await clock.advance(2)
+        assert len(asyncio.all_tasks()) - before <= MAX_IDLE
+        await runners.close()
+        assert len(asyncio.all_tasks()) == before
+
+    def test_they_can_be_used_on_the_next_loop(self) -> None:
+        runners = Runners()
+        log: list[int] = []
+
+        async def job(number: int) -> None:
+            await asyncio.sleep(1)
+            log.append(number)
+
+        async def main(number: int) -> None:
+            runners.submit(job(number))
+            await Clock.running().advance(2)
+            await runners.close()
+
+        for number in range(3):
+            run(main(number))
+        assert log == [0, 1, 2]
