@@ -78,7 +78,7 @@ class EngineSettings:
     """Bytes of an HTTP request's head, under the fast lane; elsewhere it is the ASGI server's to bound. What uvicorn
     allows its slower parser."""
     head_timeout: float = 20.0
-    """Seconds that the head of an HTTP request may take, of the first one from the connection on; under the fast lane."""
+    """Seconds that the head of an HTTP request may take, of the first one since the connection; under the fast lane."""
     close_timeout: float = 5.0
     """Seconds that a client may take to answer a WebSocket close frame."""
 
@@ -99,7 +99,15 @@ class EngineSettings:
                 raise ConfigurationError(f"{field.name}={value!r}: must be a number, 0 or more")
         for network in self.trusted_proxies:
             _check_network(network)
-        for name in ("ping_interval", "ping_timeout", "upgrade_timeout", "max_payload", "max_outbox"):
+        for name in (
+            "ping_interval",
+            "ping_timeout",
+            "upgrade_timeout",
+            "max_payload",
+            "max_outbox",
+            "max_head",
+            "head_timeout",
+        ):
             if getattr(self, name) <= 0:
                 raise ConfigurationError(f"{name}={getattr(self, name)!r}: must be more than 0")
 

@@ -34,6 +34,7 @@ BOUNDS = {
     "SHOAL_CONNECT_TIMEOUT": "0.6",
     "SHOAL_UPGRADE_TIMEOUT": "0.5",
     "SHOAL_CLOSE_TIMEOUT": "1",
+    "SHOAL_HEAD_TIMEOUT": "1",
     "SHOAL_PING_INTERVAL": "0.5",
     "SHOAL_PING_TIMEOUT": "1.5",
 }
@@ -119,6 +120,8 @@ class Raw:
 
     async def send(self, data: bytes) -> None:
         """Write, and wait until the kernel has it. A connection that the server ended is no error."""
+        if self.writer.transport.is_closing():
+            return
         with contextlib.suppress(ConnectionError):
             self.writer.write(data)
             await self.writer.drain()
@@ -191,7 +194,7 @@ class Raw:
 
     async def __aexit__(self, *_: object) -> None:
         self.abort()
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(OSError):
             await self.writer.wait_closed()
 
 

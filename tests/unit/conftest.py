@@ -6,6 +6,6 @@ from hypothesis import HealthCheck, settings
 from tests.unit.fuzz import examples
 
 settings.register_profile(
-    "shoal", max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    "shoal", max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("shoal")

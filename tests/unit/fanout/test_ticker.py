@@ -182,7 +182,7 @@ def histories(draw: st.DrawFn) -> list[tuple[Any, ...]]:
     return draw(st.lists(step, max_size=40))
 
 
-@settings(max_examples=examples(150))
+@settings(max_examples=examples(100))
 @given(st.lists(st.booleans(), min_size=4, max_size=4), st.integers(0, 8), histories())
 def test_every_connection_gets_what_immediate_delivery_would_give(
     kinds: list[bool], ready: int, history: list[tuple[Any, ...]]

@@ -35,7 +35,8 @@ class TestCall:
 
             clients[1].on("vote", lambda: None)
             answers = await io.to("voters").call("vote", timeout=5)
-            assert answers.responses == [None, 2, (0, b"x")]
+            assert set(answers.responses[:2]) == {None, 2}  # both at once: in either order
+            assert answers.responses[2:] == [(0, b"x")]
             assert answers.missing == []
 
     @async_test

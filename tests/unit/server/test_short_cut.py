@@ -81,7 +81,7 @@ class Side:
             return self.handled, sent, connection.open, self.io.stats
 
 
-@settings(max_examples=examples(100))
+@settings(max_examples=examples(60))
 @given(messages)
 @example([("text", b'42["a",1]'), ("text", b'427["a",[]]'), ("text", b'42["*"]')])
 @example([("text", b'451-["b",{"_placeholder":true,"num":0}]'), ("text", b'42["a"]')])

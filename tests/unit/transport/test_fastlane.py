@@ -193,7 +193,7 @@ faults = st.sampled_from(
 streams = st.lists(st.one_of(messages(), messages(), messages(), controls), max_size=6).map(b"".join)
 
 
-@settings(max_examples=examples(120))
+@settings(max_examples=examples(80))
 @given(
     streams,
     st.just(b"") | faults,

@@ -149,7 +149,7 @@ class Life:
         assert len(self.reasons) == 1
 
 
-@settings(max_examples=examples(120))
+@settings(max_examples=examples(80))
 @given(st.lists(steps, max_size=20))
 def test_any_order_of_things(story: list[tuple[Any, ...]]) -> None:
     async def main() -> None:
