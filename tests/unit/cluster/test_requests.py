@@ -292,7 +292,7 @@ class TestStrangers:
     """Whatever else speaks on the channels."""
 
     @async_test
-    async def test_answers_to_nothing_are_ignored(self) -> None:
+    async def test_answers_to_nothing_are_ignored(self, caplog: pytest.LogCaptureFixture) -> None:
         """Late ones, double ones, those of nodes that were not asked."""
         async with cluster("a", "b") as nodes:
             await voters(nodes)
@@ -311,6 +311,7 @@ class TestStrangers:
                 nodes.spy.publish(channel, encode(Message(nodes[1].link.tag, [reply])))
             found = await call
             assert (len(found), found.missing) == (1, [])
+            assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
     @async_test
     async def test_questions_of_an_unknown_kind_or_shape_are_not_answered(self) -> None:
