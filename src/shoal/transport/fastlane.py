@@ -9,6 +9,7 @@ whole small text frame takes a short cut that tests hold equal to it. The handsh
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final, cast
 
 from websockets.exceptions import PayloadTooBig
@@ -29,6 +30,9 @@ from .request import Request
 __all__ = ["FastLane"]
 
 TEXT: Final = 0x81
+CLOSE: Final = 0x88
+# What clients usually leave with (RFC 6455 section 7.4.1): no code, "normal closure", "going away".
+FAREWELLS: Final = frozenset({b"", b"\x03\xe8", b"\x03\xe9"})
 PONG: Final = 0x8A
 MESSAGE: Final = b"4"
 DATA: Final = frozenset({Opcode.TEXT, Opcode.BINARY, Opcode.CONT})
@@ -43,6 +47,7 @@ class FastLane(WebSocketLane, asyncio.Protocol):
 
     __slots__ = (
         "_connections",
+        "_ended",
         "_fragments",
         "_last_pong",
         "_owed",
@@ -62,6 +67,8 @@ class FastLane(WebSocketLane, asyncio.Protocol):
         self._connections.add(self)
         self.framed = True
         self._plain: ServerProtocol | None = None
+        self._ended = False
+        """Whether the client has left by the short cut of :meth:`_farewell`."""
         self._straight = False
         """Whether a session rides here, and the next byte begins a frame that may take the short cut."""
         self._tail = b""
@@ -119,11 +126,32 @@ class FastLane(WebSocketLane, asyncio.Protocol):
                 self.connection.on_text(payload)  # type: ignore[union-attr]
             else:
                 self.receive(payload)
-        else:
+        elif not self._farewell(data):
             self._feed(data)
+
+    def _farewell(self, data: bytes) -> bool:
+        """The short cut for the usual end: one whole close frame, which is answered with its like."""
+        if not self._straight or self._plain is not None or data[0] != CLOSE or not 5 < len(data) == data[1] - 122 < 10:
+            return False
+        payload = apply_mask(data[6:], data[2:6])
+        if payload not in FAREWELLS:
+            return False
+        self._ended = True
+        self._transport.write(bytes((CLOSE, len(payload))) + payload)
+        self._transport.close()
+        self._deaf_until_closed()
+        return True
+
+    def _deaf_until_closed(self) -> None:
+        """The peer closed, or broke the protocol: nothing that it says now counts."""
+        self._straight = False
+        self.receive = refuse
+        self.engine.wheel.place(self, self.engine.wheel.now() + self.engine.settings.close_timeout)
 
     def _feed(self, data: bytes) -> None:
         """Take bytes apart at the borders of frames; text frames that are whole and final go straight on."""
+        if self._ended:
+            return
         if self._tail:
             data = self._tail + data
             self._tail = b""
@@ -175,7 +203,7 @@ class FastLane(WebSocketLane, asyncio.Protocol):
         return self.connection is not None and self.connection.lane is self and self._is_open()
 
     def _is_open(self) -> bool:
-        return self._plain is None or self._plain.state is OPEN
+        return not self._ended and (self._plain is None or self._plain.state is OPEN)
 
     def _machine(self) -> ServerProtocol:
         if self._plain is None:
@@ -224,10 +252,7 @@ class FastLane(WebSocketLane, asyncio.Protocol):
         if plain.parser_exc is not None and self.connection is not None:
             self._break(plain.parser_exc)
         if plain.close_expected():
-            # The peer closed, or broke the protocol: nothing that it says now counts.
-            self._straight = False
-            self.receive = refuse
-            self.engine.wheel.place(self, self.engine.wheel.now() + self.engine.settings.close_timeout)
+            self._deaf_until_closed()
 
     def _break(self, error: Exception) -> None:
         """The peer broke the WebSocket protocol, or sent too large a message. `websockets` told it so."""
@@ -263,11 +288,12 @@ class FastLane(WebSocketLane, asyncio.Protocol):
         else:
             self.write([packet])
 
+    def way_out(self) -> Callable[[Any], object]:
+        # Frames need nothing of ours: the fan-out calls the transport's own method.
+        return self._transport.write if self.framed else self.write
+
     def open_session(self, request: Request) -> Connection:
         connection = super().open_session(request)
-        if self.framed:
-            # From here on the fan-out calls the transport's own method, with nothing of ours in between.
-            connection.ride(self, self._transport.write, framed=True)
         self._straight = self._rides()
         return connection
 
@@ -323,9 +349,9 @@ class FastLane(WebSocketLane, asyncio.Protocol):
         """Send a close frame and wait for the client's; then, or at the deadline, close the connection."""
         self.receive = refuse
         self._straight = False
-        plain = self._machine()
         if self._transport.is_closing():
             return
+        plain = self._machine()
         if plain.state is OPEN:
             plain.send_close(code)
             self._pass_on()

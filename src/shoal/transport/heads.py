@@ -39,9 +39,10 @@ class BoundedHttp(HttpToolsProtocol):
         exceed a quarter of the body. The read that it began in is not counted; that has a bound of its own."""
         self._deadline: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
+    def connection_made(self, transport: asyncio.Transport, due: float | None = None) -> None:  # type: ignore[override]
+        """Begin. The first head is due at ``due`` on the loop's clock: a part of its time may have passed already."""
         super().connection_made(transport)
-        self._expect_head()
+        self._expect_head(due)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_is_there()
@@ -66,9 +67,10 @@ class BoundedHttp(HttpToolsProtocol):
         self._overhead -= len(body) + len(body) // 4
         super().on_body(body)
 
-    def _expect_head(self) -> None:
+    def _expect_head(self, due: float | None = None) -> None:
         if self._deadline is None:
-            self._deadline = self.loop.call_later(self._settings.head_timeout, self._refuse, TOO_SLOW)
+            due = self.loop.time() + self._settings.head_timeout if due is None else due
+            self._deadline = self.loop.call_at(due, self._refuse, TOO_SLOW)
 
     def _head_is_there(self) -> None:
         if self._deadline is not None:

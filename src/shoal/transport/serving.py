@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import importlib
 import logging
 import socket
@@ -20,6 +21,7 @@ import uvicorn
 from ..errors import ConfigurationError
 from ..settings import EngineSettings
 from .asgi import Beside
+from .door import Door
 from .engine import BaseEngine
 from .heads import BoundedHttp
 from .stats import EngineStats
@@ -101,6 +103,9 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        # What is here now stays until the end: the collector need not look through it each time that many clients come.
+        gc.collect()
+        gc.freeze()
         if self.started and self._on_started is not None:
             self._on_started()
 
@@ -124,17 +129,18 @@ def engine_of(app: Any) -> BaseEngine[Any] | None:
 
 def _websocket_class(app: Any) -> Any:
     engine = engine_of(app)
-    if engine is None:
-        return "auto"
-    stock = importlib.import_module("uvicorn.protocols.websockets.auto").AutoWebSocketsProtocol
-    return functools.partial(UpgradeProtocol, engine, stock)
+    return "auto" if engine is None else functools.partial(UpgradeProtocol, engine, _stock_websockets())
 
 
 def _http_class(app: Any) -> Any:
     engine = engine_of(app)
     if engine is None:
         return functools.partial(BoundedHttp, EngineSettings(), EngineStats())
-    return functools.partial(BoundedHttp, engine.settings, engine.stats)
+    return functools.partial(Door, engine, _stock_websockets())
+
+
+def _stock_websockets() -> Any:
+    return importlib.import_module("uvicorn.protocols.websockets.auto").AutoWebSocketsProtocol
 
 
 @contextlib.contextmanager

@@ -35,6 +35,8 @@ class UpgradeProtocol(asyncio.Protocol):
         stock: uvicorn's own WebSocket class, for all other paths.
     """
 
+    __slots__ = ("_connections", "_context", "_engine", "_next", "_request", "_stock", "_transport")
+
     def __init__(self, engine: BaseEngine[Any], stock: Any, **context: Any) -> None:
         self._engine = engine
         self._stock = stock
@@ -66,19 +68,22 @@ class UpgradeProtocol(asyncio.Protocol):
         if path != self._engine.settings.path:
             self._delegate(data)
             return
+        self.take(Request(method.decode("ascii"), path, query, block, *self._other_end()))
+
+    def _other_end(self) -> tuple[str, bool]:
+        """The peer's address, and whether the connection is encrypted."""
+        transport = self._transport
+        assert transport is not None
         peer = transport.get_extra_info("peername")
-        self._request = Request(
-            method.decode("ascii"),
-            path,
-            query,
-            block,
-            peer[0] if isinstance(peer, tuple) else "",
-            transport.get_extra_info("sslcontext") is not None,
-        )
+        return (peer[0] if isinstance(peer, tuple) else ""), transport.get_extra_info("sslcontext") is not None
+
+    def take(self, request: Request) -> None:
+        """Answer a request for the engine's path."""
+        self._request = request
         if self._engine.allow_request is not None:
-            self._engine.spawn(self._ask(self._request))
+            self._engine.spawn(self._ask(request))
         else:
-            self._answer(self._request, None)
+            self._answer(request, None)
 
     async def _ask(self, request: Request) -> None:
         refusal = await self._engine.ask_application(request)

@@ -54,7 +54,8 @@ class Wheel:
         slot = int(when / self.resolution) + 1
         if slot == item.slot:
             return
-        self.remove(item)
+        if item.slot >= 0:
+            self.remove(item)
         if self._timer is None:
             now = self.now()
             self._next = int(now / self.resolution)

@@ -215,6 +215,25 @@ def test_messages_and_answers_are_those_of_websockets(
     assert len(reasons) == 1
 
 
+codes = st.sampled_from(
+    [b"", b"\x03\xe8", b"\x03\xe9", b"\x03\xea", b"\x03\xe7", b"\x03\xed", b"\x03", b"\x03\xe8\xff"]
+)
+
+
+@settings(max_examples=examples(60))
+@given(streams, codes | st.binary(max_size=6), st.booleans(), streams)
+def test_a_close_frame_by_itself_is_answered_as_by_websockets(
+    before: bytes, payload: bytes, masked: bool, after: bytes
+) -> None:
+    """The short cut for the usual end, which takes a frame that comes as one read; and the deaf time after it."""
+    farewell = frame(Opcode.CLOSE, payload, mask=masked)
+    stream = before + farewell + after
+    ours, reasons = by_us(stream, [len(before), len(before) + len(farewell)], set())
+    theirs = by_websockets(stream)
+    assert (ours.messages, ours.sent) == (theirs.messages, theirs.sent)
+    assert len(reasons) == 1
+
+
 @settings(max_examples=examples(30))
 @given(streams)
 def test_byte_by_byte_is_the_same(stream: bytes) -> None:
