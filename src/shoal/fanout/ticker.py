@@ -212,7 +212,8 @@ class Ticker:
                 pending = outbox.pending
                 if outbox.framed and len(pending) == 1:  # what outbox.flush() does, without the call
                     outbox.pending = []
-                    outbox.write(pending[0])
+                    write = outbox.write  # a slot: called as a method it would be looked up the slow way
+                    write(pending[0])
                 else:
                     outbox.flush()
             except Exception:  # noqa: BLE001 - whatever one transport raises must not reach the others
@@ -224,10 +225,8 @@ class Ticker:
         for member in batch.members:
             outbox = member.outbox
             try:
-                if outbox.framed:
-                    outbox.write(wire)
-                else:
-                    outbox.write(batch.packets())
+                write = outbox.write
+                write(wire if outbox.framed else batch.packets())
             except Exception:  # noqa: BLE001 - as above
                 _lost(outbox)
         self.deliveries += len(batch.members) * len(batch.frames)

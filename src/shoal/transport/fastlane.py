@@ -123,7 +123,8 @@ class FastLane(WebSocketLane, asyncio.Protocol):
         if self._straight and data[0] == TEXT and 5 < len(data) == data[1] - 122 < 132:
             payload = apply_mask(data[6:], data[2:6])
             if payload[:1] == MESSAGE:
-                self.connection.on_text(payload)  # type: ignore[union-attr]
+                on_text = self.connection.on_text  # type: ignore[union-attr] # a slot: not to be called as a method
+                on_text(payload)
             else:
                 self.receive(payload)
         elif not self._farewell(data):
