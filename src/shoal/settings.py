@@ -55,6 +55,9 @@ class EngineSettings:
     outbox_policy: Literal["disconnect", "drop-volatile"] = "disconnect"
     """At ``max_outbox``: ``disconnect`` closes the connection; ``drop-volatile`` drops volatile messages from half of
     it on, and closes at the bound all the same: a queue is never unlimited."""
+    max_waiting_events: int = 256
+    """Events of one socket, or messages of a session without sockets, that wait for their handlers. Beyond it, reading
+    from that connection pauses."""
     max_connections_per_address: int = 0
     """Sessions that one client address may hold at once; 0 is no limit, since a NAT or a proxy is one address."""
     cors_origins: str | tuple[str, ...] | None = "*"
@@ -99,6 +102,8 @@ class EngineSettings:
                 raise ConfigurationError(f"{field.name}={value!r}: must be a number, 0 or more")
         for network in self.trusted_proxies:
             _check_network(network)
+        if self.max_waiting_events < 1:
+            raise ConfigurationError(f"max_waiting_events={self.max_waiting_events!r}: must be 1 or more")
         for name in (
             "ping_interval",
             "ping_timeout",
@@ -159,8 +164,6 @@ class ServerSettings(EngineSettings):
     """Namespaces that one connection may be in."""
     max_rooms: int = 1_000
     """Rooms that one socket may be in."""
-    max_waiting_events: int = 256
-    """Events of one socket that wait for its handlers. Beyond it, reading from that connection pauses."""
     max_events_per_second: float = 0.0
     """Events a second that one socket may send, averaged over a second; 0 is no limit."""
     request_timeout: float = 5.0
@@ -172,8 +175,6 @@ class ServerSettings(EngineSettings):
 
     def __post_init__(self) -> None:
         EngineSettings.__post_init__(self)
-        if self.max_waiting_events < 1:
-            raise ConfigurationError(f"max_waiting_events={self.max_waiting_events!r}: must be 1 or more")
         if self.parser not in ("json", "msgpack"):
             raise ConfigurationError(f"parser={self.parser!r}: use 'json' or 'msgpack'")
         if re.search(r"[\s#]", self.channel_prefix):

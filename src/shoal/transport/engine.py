@@ -11,7 +11,7 @@ import asyncio
 import inspect
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
@@ -86,7 +86,7 @@ class BaseEngine(Generic[S]):
         self.settle: Callable[[], None] = _nothing
         """Called before a session is closed in order: lays what this turn emitted to many into its outbox."""
         self.addresses: Counter[str] = Counter()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._logged: set[str] = set()
 
     def on(self, event: str) -> Callable[[F], F]:
@@ -228,27 +228,34 @@ class BaseEngine(Generic[S]):
         """Run ``action`` on the next turn of the loop."""
         asyncio.get_running_loop().call_soon(action)
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run a coroutine in a task that the engine owns: it is cancelled at :meth:`close`."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return task
 
-    def _done(self, task: asyncio.Task[None]) -> None:
+    def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.error("a task of the engine failed", exc_info=task.exception())
 
     def tell(self, event: str, *args: Any) -> None:
-        """Call the listeners of an engine event. One that raises is logged."""
+        """Call the listeners of an engine event. One that raises is logged; coroutines run each in a task."""
+        for work in self.call(event, *args):
+            self.spawn(work)
+
+    def call(self, event: str, *args: Any) -> list[Coroutine[Any, Any, Any]]:
+        """Call the listeners of an event; returns the coroutines that are to be awaited for those who are async."""
+        works: list[Coroutine[Any, Any, Any]] = []
         for listener in self.listeners.get(event, ()):
             try:
                 result = listener(*args)
                 if inspect.iscoroutine(result):
-                    self.spawn(_swallow(result))
+                    works.append(result)
             except Exception:
                 log.exception("a listener of %r failed", event)
+        return works
 
     def extra_headers(self, request: Request, *, first: bool, sid: str | None = None) -> list[tuple[str, str]]:
         """Response headers that listeners add, and the session's cookie.
@@ -275,10 +282,6 @@ class BaseEngine(Generic[S]):
 
 def _nothing() -> None:
     """Messages alone go to one session each: nothing is collected."""
-
-
-async def _swallow(work: Awaitable[Any]) -> None:
-    await work
 
 
 def origins(allowed: str | tuple[str, ...] | None) -> tuple[str, ...]:

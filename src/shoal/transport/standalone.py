@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Coroutine
 from typing import Any
 
 from ..settings import EngineSettings
@@ -10,6 +14,84 @@ from .connection import Connection
 from .engine import BaseEngine
 
 __all__ = ["Engine"]
+
+log = logging.getLogger("shoal.transport")
+
+
+class Line:
+    """One session's events on their way to the handlers: one at a time, in the order they came.
+
+    Plain handlers are called on the spot. While a coroutine is under way others wait, and beyond the bound nothing is
+    read from the client.
+    """
+
+    __slots__ = ("_busy", "_connection", "_engine", "_waiting")
+
+    def __init__(self, engine: BaseEngine[Any], connection: Connection) -> None:
+        self._engine = engine
+        self._connection = connection
+        self._busy = False
+        self._waiting: deque[tuple[Any, ...]] = deque()
+
+    def take_text(self, payload: bytes) -> None:
+        """A text message, Engine.IO's ``4`` in front."""
+        try:
+            text = payload[1:].decode()
+        except UnicodeDecodeError:
+            self._connection.close("parse error")
+        else:
+            self.put("message", text)
+
+    def take_binary(self, payload: bytes) -> None:
+        self.put("message", payload)
+
+    def end(self, reason: str) -> None:
+        self.put("disconnect", reason)
+
+    def put(self, event: str, *args: Any) -> None:
+        """Take an event, whose first argument is always the session."""
+        if self._busy:
+            self._waiting.append((event, *args))
+            if len(self._waiting) >= self._engine.settings.max_waiting_events:
+                self._connection.pause_reading()
+        elif works := self._engine.call(event, self._connection, *args):
+            self._busy = True
+            self._engine.spawn(self._work(works))
+
+    async def _work(self, works: list[Coroutine[Any, Any, Any]]) -> None:
+        """Await an event's coroutines, and then those of the events that came meanwhile."""
+        try:
+            while works:
+                await self._await(works)
+                works = self._next()
+            self._busy = False
+        except asyncio.CancelledError:
+            # The engine ends in the middle of a handler: that the session ended is told all the same.
+            for event, *args in self._waiting:
+                if event == "disconnect":
+                    self._engine.tell(event, self._connection, *args)
+            raise
+
+    async def _await(self, works: list[Coroutine[Any, Any, Any]]) -> None:
+        try:
+            while works:
+                try:
+                    await works.pop(0)
+                except Exception:
+                    log.exception("a handler failed")
+        finally:
+            for work in works:
+                work.close()
+
+    def _next(self) -> list[Coroutine[Any, Any, Any]]:
+        """Call the handlers of what waits, up to the first event that has coroutines to await."""
+        works: list[Coroutine[Any, Any, Any]] = []
+        while self._waiting and not works:
+            event, *args = self._waiting.popleft()
+            if len(self._waiting) == self._engine.settings.max_waiting_events // 2:
+                self._connection.resume_reading()
+            works = self._engine.call(event, self._connection, *args)
+        return works
 
 
 class Engine(BaseEngine[EngineSettings]):
@@ -25,7 +107,7 @@ class Engine(BaseEngine[EngineSettings]):
 
     Events: ``connect`` (session), ``message`` (session, data: ``str`` or ``bytes``), ``disconnect`` (session, reason);
     and ``connection_error`` (refusal, request), ``initial_headers`` and ``headers`` (dict to change, request). A
-    handler may be plain or a coroutine function.
+    handler may be plain or a coroutine function. A session's own events are handled one at a time, in their order.
 
     Args:
         options: See :class:`shoal.settings.EngineSettings`.
@@ -41,18 +123,11 @@ class Engine(BaseEngine[EngineSettings]):
         self._app = EngineApp(self)
 
     def _attach(self, connection: Connection) -> None:
-        connection.on_text = lambda payload: self._receive_text(connection, payload)
-        connection.on_binary = lambda payload: self.tell("message", connection, payload)
-        connection.on_close = lambda reason: self.tell("disconnect", connection, reason)
-        self.tell("connect", connection)
-
-    def _receive_text(self, connection: Connection, payload: bytes) -> None:
-        try:
-            text = payload[1:].decode()
-        except UnicodeDecodeError:
-            connection.close("parse error")
-        else:
-            self.tell("message", connection, text)
+        line = Line(self, connection)
+        connection.on_text = line.take_text
+        connection.on_binary = line.take_binary
+        connection.on_close = line.end
+        line.put("connect")
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one ASGI scope."""

@@ -379,3 +379,87 @@ def test_ids_begin_with_their_nodes_tag_and_never_repeat() -> None:
     assert {len(sid) for sid in sessions} == {6 + 22}
     assert {tag_of(each) for each in sessions | sockets} == {tag}
     assert len({new_tag() for _ in range(1_000)}) == 1_000
+
+
+@async_test
+async def test_a_sessions_messages_are_handled_one_at_a_time() -> None:
+    """Coroutine handlers too: in order, between `connect` and `disconnect`, and one that fails stops nobody."""
+    engine = Engine()
+    seen: list[Any] = []
+    at_work = 0
+
+    async def note(what: Any) -> None:
+        nonlocal at_work
+        assert at_work == 0
+        at_work += 1
+        await asyncio.sleep(0)
+        at_work -= 1
+        seen.append(what)
+        if what == "fails":
+            raise RuntimeError("on purpose")
+
+    engine.on("connect")(lambda session: note("connect"))
+    engine.on("message")(lambda session, data: note(data))
+    engine.on("message")(lambda session, data: seen.append(f"plain {data}"))
+    engine.on("disconnect")(lambda session, reason: note(reason))
+    async with TestServer(engine) as server:
+        ws = await server.open()
+        for message in ("4a", "4fails", "4b", "1"):
+            ws.send(message)
+        await server.settle()
+    assert [entry for entry in seen if not entry.startswith("plain")] == [
+        "connect",
+        "a",
+        "fails",
+        "b",
+        "transport close",
+    ]
+    assert len(seen) == 8
+
+
+@async_test
+async def test_messages_that_wait_are_bounded() -> None:
+    """Beyond `max_waiting_events` nothing is read from that session, and nothing is lost; another one goes on."""
+    engine = Engine(max_waiting_events=4)
+    gate = asyncio.Event()
+    seen: list[str] = []
+
+    async def slow(session: Any, data: str) -> None:
+        if data.startswith("slow"):
+            await gate.wait()
+        seen.append(data)
+
+    engine.on("message")(slow)
+    async with TestServer(engine) as server:
+        flood, other = await server.open(), await server.open()
+        for number in range(100):
+            flood.send(f"4slow {number}")
+        await server.settle()
+        assert engine.stats.pauses == 1
+        assert len(asyncio.all_tasks()) < 20
+        other.send("4hello")
+        await server.settle()
+        assert seen == ["hello"]
+        gate.set()
+        await server.settle()
+        assert seen[1:] == [f"slow {number}" for number in range(100)]
+
+
+@async_test
+async def test_the_end_of_a_session_is_told_though_a_handler_hangs() -> None:
+    """When the engine closes; what still waited is not handled."""
+    engine = Engine()
+    told: list[str] = []
+
+    async def hang(session: Any, data: str) -> None:
+        await asyncio.Event().wait()
+
+    engine.on("message")(hang)
+    engine.on("disconnect")(lambda session, reason: told.append(reason))
+    async with TestServer(engine) as server:
+        ws = await server.open()
+        ws.send("4a")
+        ws.send("4b")
+        await server.settle()
+        await engine.close()
+        assert told == ["server shutting down"]
