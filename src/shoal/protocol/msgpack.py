@@ -1,11 +1,13 @@
 """Socket.IO packets on the wire of ``socket.io-msgpack-parser`` 3: one msgpack map in one binary message.
 
-Binary needs no placeholders here, and dates are msgpack's timestamps. What a peer may send is checked as in
-:mod:`.socketio`; the two modules offer the same functions.
+Binary needs no placeholders here. Dates, ``undefined`` and array buffers are extensions of type 0, as notepack.io 2.2
+writes them, on which that parser stands: fixext 8 with milliseconds since 1970, fixext 1, and ext of any length. What
+a peer may send is checked as in :mod:`.socketio`; the two modules offer the same functions.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -18,14 +20,14 @@ from .values import as_json, iso_text
 __all__ = ["decode", "encode"]
 
 
-def _hook(value: Any) -> Any:
-    if isinstance(value, memoryview):
-        return bytes(value)
-    return as_json(value)
-
-
-_encoder: Final = msgspec.msgpack.Encoder(enc_hook=_hook)
+_encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final = msgspec.msgpack.Decoder()
+# What is left as it is when everything else becomes lists, dicts, text and numbers.
+KEPT: Final = (bytes, bytearray, memoryview, dt.datetime, dt.date, dt.time, dt.timedelta)
+EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+MILLISECOND: Final = dt.timedelta(milliseconds=1)
+UNDEFINED: Final = b"\xd4\x00"
+DATE: Final = b"\xd7\x00"
 CARRIED: Final = {int(kind): kind for kind in PacketType if kind < PacketType.BINARY_EVENT}
 MAX_ACK_ID: Final = 2**53
 
@@ -37,11 +39,11 @@ def encode(kind: PacketType, namespace: str, data: Any, ack_id: int | None = Non
         PayloadError: ``data`` holds something that msgpack cannot.
     """
     packet: dict[str, Any] = {"type": int(kind), "nsp": namespace}
-    if data is not None:
-        packet["data"] = data
     if ack_id is not None:
         packet["id"] = ack_id
     try:
+        if data is not None:
+            packet["data"] = _wired(msgspec.to_builtins(data, builtin_types=KEPT, enc_hook=as_json))
         return b"", [_encoder.encode(packet)]
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise PayloadError(f"cannot be sent: {error}") from error
@@ -65,7 +67,7 @@ def decode(message: bytes, max_depth: int) -> Packet:
         raise SocketProtocolError("unknown packet type, or a bad namespace")
     if ack_id is not None and not (type(ack_id) is int and 0 <= ack_id < MAX_ACK_ID):
         raise SocketProtocolError("bad acknowledgement id")
-    data = _plain(fields.get("data"), max_depth)
+    data = _plain(fields.get("data"), max_depth, message)
     _check(kind, data)
     return Packet(kind, namespace, data, ack_id)
 
@@ -88,15 +90,47 @@ def _check(kind: PacketType, data: Any) -> None:
         raise SocketProtocolError("the payload of CONNECT_ERROR must be a map")
 
 
-def _plain(value: Any, depth: int) -> Any:
+def _wired(value: Any) -> Any:
+    """Dates as notepack writes them: msgspec's own timestamp is no date to it."""
+    kind = type(value)
+    if kind is list or kind is tuple:
+        return [_wired(item) for item in value]
+    if kind is dict:
+        return {key: _wired(item) for key, item in value.items()}
+    if isinstance(value, dt.datetime):
+        milliseconds = ((value if value.tzinfo is not None else value.replace(tzinfo=dt.UTC)) - EPOCH) // MILLISECOND
+        return msgspec.msgpack.Ext(0, milliseconds.to_bytes(8, "big", signed=True))
+    if isinstance(value, dt.date | dt.time | dt.timedelta):
+        return as_json(value)
+    return bytes(value) if kind is memoryview else value
+
+
+def _plain(value: Any, depth: int, message: bytes) -> Any:
     """Lists and maps as JSON would hold them: keys are text, dates are text, nothing is too deep."""
     if depth == 0 and isinstance(value, list | dict):
         raise SocketProtocolError("nested too deep")
     if isinstance(value, list):
-        return [_plain(item, depth - 1) for item in value]
+        return [_plain(item, depth - 1, message) for item in value]
     if isinstance(value, dict):
-        return {key if isinstance(key, str) else str(key): _plain(item, depth - 1) for key, item in value.items()}
+        return {
+            key if isinstance(key, str) else str(key): _plain(item, depth - 1, message) for key, item in value.items()
+        }
     if isinstance(value, msgspec.msgpack.Ext):
-        # notepack's old type 0 is `undefined`, a date or a buffer; only its absence of a value is worth keeping.
-        return None if value.code == 0 else bytes(value.data)
+        return _extension(value, message)
     return iso_text(value) if hasattr(value, "isoformat") else value
+
+
+def _extension(value: msgspec.msgpack.Ext, message: bytes) -> Any:
+    """A date as text, ``undefined`` as ``None``, all else as bytes.
+
+    msgspec does not tell a fixext from an ext of the same length: the message does.
+    """
+    data = bytes(value.data)
+    if value.code == 0 and len(data) == 1 and UNDEFINED + data in message:
+        return None
+    if value.code == 0 and len(data) == 8 and DATE + data in message:
+        try:
+            return iso_text(EPOCH + int.from_bytes(data, "big", signed=True) * MILLISECOND)
+        except OverflowError:  # beyond the years that Python counts
+            return None
+    return data

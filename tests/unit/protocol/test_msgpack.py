@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import collections
+import dataclasses
 import datetime as dt
+import decimal
+import enum
+import json
+import uuid
 from typing import Any
 
 import msgspec
@@ -12,6 +18,7 @@ from hypothesis import strategies as st
 from tests.unit.fuzz import RESERVED, ack_ids, event_names, json_values, namespaces
 
 from shoal.errors import PayloadError, SocketProtocolError
+from shoal.protocol import socketio
 from shoal.protocol.msgpack import decode, encode
 from shoal.protocol.socketio import ACK, CONNECT, CONNECT_ERROR, DISCONNECT, EVENT, Packet, PacketType
 
@@ -126,12 +133,68 @@ def test_deep_nesting_is_our_error() -> None:
             decode(opening * 100_000, 64)
 
 
-def test_dates_are_read_as_text_and_other_extensions_as_bytes() -> None:
-    """notepack's timestamp becomes what JSON would have held; its old `undefined` is nothing."""
-    data = ["a", dt.datetime(2024, 1, 2, 3, 4, 5, 678_000, dt.UTC), msgspec.msgpack.Ext(0, b""), {1: True}]
-    data.append(msgspec.msgpack.Ext(7, b"xy"))
-    packet = decode(pack({"type": 2, "nsp": "/", "data": data}), 16)
-    assert packet.data == ["a", "2024-01-02T03:04:05.678Z", None, {"1": True}, b"xy"]
+def message(*values: bytes) -> bytes:
+    """An event whose arguments are these bytes."""
+    return b"\x83\xa4type\x02\xa3nsp\xa1/\xa4data" + bytes([0x91 + len(values)]) + b"\xa1a" + b"".join(values)
+
+
+DAY = dt.datetime(2020, 1, 2, 3, 4, 5, 678_000, dt.UTC)
+DAY_BYTES = b"\x00\x00\x01\x6f\x64\x35\xcf\x2e"  # its milliseconds
+
+
+def test_what_notepack_has_of_its_own_is_read() -> None:
+    """A Date, dates before 1970 and beyond the year 9999, undefined; an ArrayBuffer, even as long as one of those."""
+    values = [
+        (b"\xd7\x00" + DAY_BYTES, "2020-01-02T03:04:05.678Z"),
+        (b"\xd7\x00" + b"\xff" * 8, "1969-12-31T23:59:59.999Z"),
+        (b"\xd7\x00\x7f" + b"\xff" * 7, None),
+        (b"\xd4\x00\x00", None),
+        (b"\xc7\x00\x00", b""),
+        (b"\xc7\x01\x00\x05", b"\x05"),
+        (b"\xc7\x08\x00abcdefgh", b"abcdefgh"),
+        (b"\xd5\x07xy", b"xy"),
+        (b"\xd4\x07x", b"x"),
+        (b"\x81\x01\xc3", {"1": True}),
+    ]
+    assert decode(message(*[packed for packed, _ in values]), 16).data == ["a", *[found for _, found in values]]
+
+
+def test_msgpacks_own_timestamp_is_read_as_text() -> None:
+    assert decode(pack({"type": 2, "nsp": "/", "data": ["a", DAY]}), 16).data == ["a", "2020-01-02T03:04:05.678Z"]
+
+
+def test_dates_are_written_as_notepack_reads_them() -> None:
+    """Wherever they are; one without a zone is taken for UTC, as on the JSON wire."""
+    [written] = encode(EVENT, "/", ["a", DAY])[1]
+    assert written.endswith(b"\xa1a\xd7\x00" + DAY_BYTES)
+    zone = dt.timezone(dt.timedelta(hours=2))
+    for same in (DAY.replace(tzinfo=None), DAY.astimezone(zone), DAY + dt.timedelta(microseconds=999)):
+        assert encode(EVENT, "/", ["a", same])[1] == [written]
+    before = dt.datetime(1969, 12, 31, 23, 59, 59, 999_000, dt.UTC)
+    assert through(EVENT, "/", ["a", {"deep": [before]}]).data == ["a", {"deep": ["1969-12-31T23:59:59.999Z"]}]
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+@dataclasses.dataclass
+class Point:
+    at: dt.datetime
+    parts: tuple[int, ...]
+
+
+def test_values_are_written_as_on_the_json_wire() -> None:
+    """What is neither a date nor bytes becomes what a client of the other parser gets."""
+    values = [Colour.RED, uuid.UUID(int=1), decimal.Decimal("1.10"), dt.date(2020, 1, 2), dt.timedelta(seconds=1.5)]
+    values += [Point(DAY, (1, 2)), {1}, collections.deque([1])]
+    text, _ = socketio.encode(EVENT, "/", ["a", *values])
+    assert through(EVENT, "/", ["a", *values]).data == json.loads(text[text.index(b"[") :])
+
+
+def test_bytes_of_every_kind_are_bytes() -> None:
+    data = ["a", b"x", bytearray(b"x"), memoryview(b"x")]
+    assert through(EVENT, "/", data).data == ["a", b"x", b"x", b"x"]
 
 
 @pytest.mark.parametrize("value", [object(), 2**64, "\ud800", open])
