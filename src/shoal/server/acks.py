@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..errors import NotConnected, ShoalError
+from .ears import tell_one
 from .remote import RemoteSocket, describe
 
 if TYPE_CHECKING:
@@ -142,6 +143,8 @@ async def _call(namespace: Namespace, selection: Selection, argument: Any, timeo
             missing.append(socket.id)  # it is being accepted: it would not answer before that is done
             continue
         waiting[future] = socket, ack_id
+        if socket in namespace.ears:
+            tell_one(socket, event, args)
         text, attachments = namespace.encode_event(event, tuple(args), ack_id)
         namespace.ticker.send(socket, text, attachments)
     if not waiting:

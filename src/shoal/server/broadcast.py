@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..cluster.messages import Broadcast as Envelope
 from .acks import Answers, Crowd, SocketList
+from .ears import tell_selected
 
 if TYPE_CHECKING:
     from .namespace import Namespace
@@ -80,6 +81,8 @@ class Broadcast:
         namespace = self._namespace
         text, attachments = namespace.encode_event(event, args)
         rooms, excluded = self._rooms, self._excluded
+        if namespace.ears:
+            tell_selected(namespace, event, args, rooms, excluded)
         namespace.ticker.broadcast(namespace.rooms, rooms, excluded, text, attachments, self._volatile)
         link = namespace.link
         if link is not None and not self._local and not (len(rooms) == 1 and rooms[0] in namespace.rooms.by_id):
@@ -146,6 +149,10 @@ class Broadcasting:
     def emit(self, event: str, *args: Any) -> None:
         """Emit an event to every socket. See :meth:`Broadcast.emit`."""
         self._everyone().emit(event, *args)
+
+    def send(self, *args: Any) -> None:
+        """Emit the event ``message`` to every socket."""
+        self.emit("message", *args)
 
     def to(self, *rooms: str) -> Broadcast:
         """Sockets in any of these rooms."""

@@ -143,6 +143,8 @@ class Client:
     def _broken(self, error: SocketProtocolError) -> None:
         self._server.stats.parse_errors += 1
         log.debug("connection closed: %s", error)
+        for socket in list(self.sockets.values()):
+            socket.fault(error)
         self.connection.close("parse error")
 
     # ---- coming

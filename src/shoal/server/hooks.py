@@ -12,7 +12,7 @@ from typing import Any
 
 from .handlers import Handler
 
-__all__ = ["Hooks"]
+__all__ = ["Hooks", "Listening"]
 
 Function = Callable[..., Any]
 
@@ -79,12 +79,19 @@ class Hooks:
 
     def tell_outgoing(self, event: str, args: Any) -> None:
         """Tell the ears for outgoing events, which are plain functions."""
-        for function in self._any_outgoing:
+        for function in tuple(self._any_outgoing):
             function(event, *args)
 
-    async def before(self, event: str, args: Any) -> None:
-        """Tell the ears for everything, then ask the middleware, which raises to stop the event."""
-        for function in (*self._any, *self._middleware):
+    async def hear(self, event: str, args: Any) -> None:
+        """Tell the ears for everything."""
+        await self._each(self._any, event, args)
+
+    async def ask(self, event: str, args: Any) -> None:
+        """Ask the middleware, which raises to stop the event."""
+        await self._each(self._middleware, event, args)
+
+    async def _each(self, functions: list[Function], event: str, args: Any) -> None:
+        for function in tuple(functions):
             result = function(event, *args)
             if inspect.isawaitable(result):
                 await result
@@ -102,3 +109,59 @@ class Hooks:
                 result = await result
             acknowledge(result)
         return True
+
+
+class Listening:
+    """The part of a socket that registers listeners of its own."""
+
+    __slots__ = ("_hooks",)
+
+    _hooks: Hooks | None
+    """Most sockets need none."""
+
+    def on(self, event: str, function: Callable[..., Any] | None = None, *, concurrent: bool = False) -> Any:
+        """Register a handler for this socket alone; its arguments are the event's, without the socket.
+
+        Called with an event only, it is a decorator.
+        """
+        return self._own_hooks().on(event, function, concurrent=concurrent)
+
+    def once(self, event: str, function: Callable[..., Any] | None = None) -> Any:
+        """As :meth:`on`, for the next event only."""
+        return self._own_hooks().once(event, function)
+
+    def off(self, event: str, function: Callable[..., Any] | None = None) -> None:
+        """Forget a handler that :meth:`on` or :meth:`once` registered, or all of an event."""
+        if self._hooks is not None:
+            self._hooks.off(event, function)
+
+    def use(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Middleware for each incoming event: called with ``(event, *args)``; raises to stop the event.
+
+        What it raises is given to the handlers of ``error``; without one it is logged.
+        """
+        return self._own_hooks().use(function)
+
+    def on_any(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Call ``function(event, *args)`` for each incoming event, before its handlers."""
+        return self._own_hooks().on_any(function)
+
+    def off_any(self, function: Callable[..., Any] | None = None) -> None:
+        """Forget what :meth:`on_any` registered."""
+        if self._hooks is not None:
+            self._hooks.off_any(function)
+
+    def off_any_outgoing(self, function: Callable[..., Any] | None = None) -> None:
+        """Forget what ``on_any_outgoing`` registered."""
+        if self._hooks is not None:
+            self._hooks.off_any_outgoing(function)
+
+    def tell_outgoing(self, event: str, args: Any) -> None:
+        """An event goes out: tell those who listen to all of them."""
+        if self._hooks is not None:
+            self._hooks.tell_outgoing(event, args)
+
+    def _own_hooks(self) -> Hooks:
+        if self._hooks is None:
+            self._hooks = Hooks()
+        return self._hooks

@@ -20,7 +20,7 @@ from ..errors import RoomRefused
 from ..fanout.outbox import Outbox
 from ..protocol.socketio import ACK
 from .handlers import NO_ACK, NO_HANDLERS, BadArguments, Handler
-from .hooks import Hooks
+from .hooks import Hooks, Listening
 from .limiter import TokenBucket
 
 if TYPE_CHECKING:
@@ -36,13 +36,17 @@ GOODBYE: Final = (None, None)
 """Stands in the line of events for the disconnect handlers."""
 
 
+def ignore(result: Any) -> None:
+    """Nobody asked for an acknowledgement."""
+
+
 def is_cancelled(error: BaseException) -> bool:
     """Whether the running task itself is told to end. A handler that awaits something cancelled only fails."""
     task = asyncio.current_task()
     return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
-class Inbox:
+class Inbox(Listening):
     """The receiving half of a socket. It starts busy: events wait until the socket is accepted."""
 
     __slots__ = (
@@ -52,7 +56,6 @@ class Inbox:
         "_busy",
         "_client",
         "_gone",
-        "_hooks",
         "_waiting",
         "connected",
         "id",
@@ -77,7 +80,7 @@ class Inbox:
         self._waiting: deque[tuple[Any, int | None]] | None = None
         self._gone: str | None = None
         """Why it left."""
-        self._hooks: Hooks | None = None
+        self._hooks = None
         rate = namespace.settings.max_events_per_second
         self._bucket = TokenBucket(rate, client.connection.engine.wheel.now()) if rate else None
 
@@ -184,16 +187,19 @@ class Inbox:
         self._busy = False
 
     async def _handle(self, data: Any, ack_id: int | None) -> None:
-        if data is None:
-            await self._say_goodbye()
+        if type(data) is not list:
+            await (self._say_goodbye() if data is None else self._tell_fault(data))
             return
         event, args = data[0], data[1:]
         try:
             handled = False
             acknowledge = self._acknowledger(ack_id)
             if self._hooks is not None:
-                await self._hooks.before(event, args)
-                handled = await self._hooks.handle(event, args, acknowledge)
+                await self._hooks.hear(event, args)
+                if not await self._passes(self._hooks, event, args):
+                    return
+                # A client that sends "error" itself does not reach those who wait for the library's.
+                handled = event != "error" and await self._hooks.handle(event, args, acknowledge)
             handlers = self.namespace.handlers.events.get(event)
             unnamed = handlers is None
             if handlers is None:
@@ -212,6 +218,42 @@ class Inbox:
             if is_cancelled(error):
                 raise
             self._failed(event, ack_id, error)
+
+    async def _passes(self, hooks: Hooks, event: str, args: Any) -> bool:
+        """Ask the socket's middleware. What it raises is for the handlers of ``error``, if there are any."""
+        try:
+            await hooks.ask(event, args)
+        except Exception as error:
+            if not await self._tell_error(error):
+                raise
+            return False
+        return True
+
+    async def _tell_error(self, error: Exception) -> bool:
+        """Call the handlers of ``error``. Returns whether there was one."""
+        told = self._hooks is not None and await self._hooks.handle("error", [error], ignore)
+        for handler in self.namespace.library_handlers.get("error"):
+            await self._call(handler, [error], ignore)
+            told = True
+        return told
+
+    def fault(self, error: Exception) -> None:
+        """The client has broken the protocol: the handlers of ``error`` are told, behind the events before it."""
+        if self._hooks is None and not self.namespace.library_handlers.get("error"):
+            return
+        if self._busy:
+            self._wait(error, None)
+        else:
+            self._busy = True
+            self.namespace.runners.submit(self._work(error, None))
+
+    async def _tell_fault(self, error: Exception) -> None:
+        try:
+            await self._tell_error(error)
+        except (Exception, asyncio.CancelledError) as failure:
+            if is_cancelled(failure):
+                raise
+            self._failed("error", None, failure)
 
     async def _call(self, handler: Handler, args: Any, acknowledge: Callable[[Any], None]) -> None:
         result = handler.function(self, *args)

@@ -29,7 +29,7 @@ Matcher = str | re.Pattern[str] | Callable[..., Any]
 
 # Events of the library itself; a client cannot send them. Node's older name of the first still works.
 ALIASES: Final = {"connection": "connect"}
-ROOM_EVENTS: Final = frozenset({"create_room", "delete_room", "join_room", "leave_room"})
+LIBRARY_EVENTS: Final = frozenset({"create_room", "delete_room", "error", "join_room", "leave_room", "new_namespace"})
 
 
 EVENT_MARK: Final = "__shoal_event__"
@@ -78,9 +78,11 @@ class Namespace(Broadcasting):
         self.parent = parent
         self.handlers: HandlerTable = parent.handlers if parent is not None else HandlerTable()
         self.middleware: list[Handler] = parent.middleware if parent is not None else []
-        self.room_handlers: HandlerTable = parent.room_handlers if parent is not None else HandlerTable()
+        self.library_handlers: HandlerTable = parent.library_handlers if parent is not None else HandlerTable()
         self.server_side: HandlerTable = parent.server_side if parent is not None else HandlerTable()
         self.rooms: Rooms[Socket] = Rooms(server.ticker.before_change)
+        self.ears: set[Socket] = set()
+        """Sockets that listen to all that goes out."""
         # What a socket needs at each event stands here, one step away.
         self.ticker = server.ticker
         self.runners = server.runners
@@ -112,7 +114,9 @@ class Namespace(Broadcasting):
 
         Events of the library: ``connect`` (socket), ``disconnecting`` and ``disconnect`` (socket, reason), ``*``
         (socket, event, \\*args) for events without a handler; ``create_room``, ``delete_room`` (room), ``join_room``,
-        ``leave_room`` (room, socket id), which are plain functions.
+        ``leave_room`` (room, socket id), which are plain functions; ``new_namespace``
+        (namespace), a plain function too, told to ``/`` alone; ``error`` (socket, exception) for what the middleware of
+        :meth:`.socket.Socket.use` raised, and for the packet that broke the protocol and ends the connection.
 
         Args:
             event: The event's name.
@@ -125,8 +129,8 @@ class Namespace(Broadcasting):
         self._table(event).remove(ALIASES.get(event, event), function)
 
     def _table(self, event: str) -> HandlerTable:
-        """Where an event's handlers stand: those of rooms apart, where no client's event is looked up."""
-        return self.room_handlers if event in ROOM_EVENTS else self.handlers
+        """Where an event's handlers stand: the library's own apart, where no client's event is looked up."""
+        return self.library_handlers if event in LIBRARY_EVENTS else self.handlers
 
     def on_server(self, event: str) -> Callable[[F], F]:
         """A decorator that registers a handler of what other servers say: ``function(*args)``, plain or async.
@@ -228,10 +232,10 @@ class Namespace(Broadcasting):
                 self._refuse_room("a room must not be named like the id of another socket")
             first = self.rooms.join(socket, room)
             if first:
-                self._tell("create_room", room)
+                self.tell("create_room", room)
                 if self.link is not None:
                     self.link.open_room(self.name, room)
-            self._tell("join_room", room, socket.id)
+            self.tell("join_room", room, socket.id)
         return self.link is None or self.link.is_confirmed(self.name, room)
 
     def _refuse_room(self, reason: str) -> None:
@@ -247,28 +251,30 @@ class Namespace(Broadcasting):
         """Take a socket out of a room."""
         if room in socket.joined:
             emptied = self.rooms.leave(socket, room)
-            self._tell("leave_room", room, socket.id)
+            self.tell("leave_room", room, socket.id)
             if emptied:
                 self._emptied(room)
 
     def exit(self, socket: Socket) -> None:
         """Take a socket out of everything."""
-        rooms = list(socket.joined) if self.room_handlers.events else ()
+        rooms = list(socket.joined) if self.library_handlers.events else ()
         emptied = self.rooms.exit(socket)
+        self.ears.discard(socket)
         for room in rooms:
-            self._tell("leave_room", room, socket.id)
+            self.tell("leave_room", room, socket.id)
         for room in emptied:
             self._emptied(room)
         if self.parent is not None and not self.rooms.by_id:
             self.server.namespaces.emptied(self)
 
     def _emptied(self, room: str) -> None:
-        self._tell("delete_room", room)
+        self.tell("delete_room", room)
         if self.link is not None:
             self.link.close_room(self.name, room)
 
-    def _tell(self, event: str, *args: str) -> None:
-        for handler in self.room_handlers.events.get(event, ()):
+    def tell(self, event: str, *args: Any) -> None:
+        """Call the plain functions that listen to an event of the library."""
+        for handler in self.library_handlers.events.get(event, ()):
             try:
                 handler.function(*args)
             except Exception:
@@ -337,6 +343,7 @@ class Namespaces:
 
     def _add(self, namespace: Namespace) -> Namespace:
         self.by_name[namespace.name] = namespace
+        self.by_name["/"].tell("new_namespace", namespace)
         if self._server.link is not None:
             self._server.link.open_namespace(namespace.name)
         return namespace

@@ -32,6 +32,7 @@ from .acks import Answers
 from .acks import register as register_answers
 from .broadcast import Broadcasting
 from .client import Client
+from .ears import tell_of_envelope
 from .namespace import Matcher, Namespace, Namespaces
 from .runners import Runners
 from .socket import Socket
@@ -251,6 +252,8 @@ class Server(Broadcasting):
         """A broadcast of another node."""
         namespace = self.namespaces.by_name.get(envelope.namespace)
         if namespace is not None:
+            if namespace.ears:
+                tell_of_envelope(namespace, envelope)
             self.ticker.broadcast(
                 namespace.rooms,
                 envelope.rooms,

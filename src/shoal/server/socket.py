@@ -20,8 +20,7 @@ from ..protocol.socketio import CONNECT, DISCONNECT
 from .broadcast import Broadcast, room_names
 from .handlers import NO_HANDLERS
 from .handshake import Handshake
-from .hooks import Hooks
-from .inbox import GOODBYE, Inbox, is_cancelled
+from .inbox import GOODBYE, Inbox, ignore, is_cancelled
 
 if TYPE_CHECKING:
     from ..transport.connection import Connection
@@ -132,6 +131,10 @@ class Socket(Inbox):
         """Emit to this client, unless it cannot take the event right now."""
         return Broadcast(self.namespace, (self.id,), volatile=True)
 
+    def compress(self, compress: bool = True) -> Socket:
+        """Accepted for likeness with Node; compression is an option of the server, per connection."""
+        return self
+
     async def call(self, event: str, *args: Any, timeout: float = 5.0) -> Any:
         """Emit an event and wait for the client's acknowledgement.
 
@@ -237,50 +240,11 @@ class Socket(Inbox):
             self.closed("server namespace disconnect")
         return DONE
 
-    # ---- this socket's own handlers
-
-    def on(self, event: str, function: Callable[..., Any] | None = None, *, concurrent: bool = False) -> Any:
-        """Register a handler for this socket alone; its arguments are the event's, without the socket.
-
-        Called with an event only, it is a decorator.
-        """
-        return self._own_hooks().on(event, function, concurrent=concurrent)
-
-    def once(self, event: str, function: Callable[..., Any] | None = None) -> Any:
-        """As :meth:`on`, for the next event only."""
-        return self._own_hooks().once(event, function)
-
-    def off(self, event: str, function: Callable[..., Any] | None = None) -> None:
-        """Forget a handler that :meth:`on` or :meth:`once` registered, or all of an event."""
-        if self._hooks is not None:
-            self._hooks.off(event, function)
-
-    def use(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Middleware for each incoming event: called with ``(event, *args)``; raises to stop the event."""
-        return self._own_hooks().use(function)
-
-    def on_any(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Call ``function(event, *args)`` for each incoming event, before its handlers."""
-        return self._own_hooks().on_any(function)
-
-    def off_any(self, function: Callable[..., Any] | None = None) -> None:
-        """Forget what :meth:`on_any` registered."""
-        if self._hooks is not None:
-            self._hooks.off_any(function)
-
     def on_any_outgoing(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Call ``function(event, *args)`` for each event that is emitted to this socket directly."""
+        """Call ``function(event, *args)``, a plain function, for each event to this socket, alone or among many."""
+        if self._gone is None:
+            self.namespace.ears.add(self)
         return self._own_hooks().on_any_outgoing(function)
-
-    def off_any_outgoing(self, function: Callable[..., Any] | None = None) -> None:
-        """Forget what :meth:`on_any_outgoing` registered."""
-        if self._hooks is not None:
-            self._hooks.off_any_outgoing(function)
-
-    def _own_hooks(self) -> Hooks:
-        if self._hooks is None:
-            self._hooks = Hooks()
-        return self._hooks
 
     # ---- coming and going
 
@@ -376,7 +340,7 @@ class Socket(Inbox):
                 self._left = frozenset()
             try:
                 if self._hooks is not None:
-                    await self._hooks.handle(event, [self._gone], _ignore)
+                    await self._hooks.handle(event, [self._gone], ignore)
                 for handler in self.namespace.handlers.events.get(event, NO_HANDLERS):
                     args = (self, self._gone) if handler.maximum else (self,)
                     result = handler.function(*args)
@@ -392,7 +356,3 @@ class Socket(Inbox):
         if self._gone is None:
             text, attachments = self.namespace.encode(kind, data, ack_id)
             self.namespace.ticker.send(self, text, attachments)
-
-
-def _ignore(result: Any) -> None:
-    """Nobody asked for an acknowledgement."""

@@ -33,6 +33,27 @@ async def test_a_broadcast_reaches_the_clients_of_every_node() -> None:
         assert [client.received for client in clients] == [[one, two], [one], [one, two, three]]
 
 
+@pytest.mark.parametrize("parser", ["json", "msgpack"])
+def test_listeners_of_all_that_goes_out_hear_what_another_node_said(parser: str) -> None:
+    """With text and binary, in the room alone."""
+
+    @async_test
+    async def check() -> None:
+        log: list[Any] = []
+        async with cluster("a", "b", parser=parser) as nodes:
+            there, outside = await nodes[1].connect("room"), await nodes[1].connect()
+            for client, name in ((there, "there"), (outside, "outside")):
+                socket = nodes[1].io.sockets[client.id]
+                socket.on_any_outgoing(lambda *event, name=name: log.append((name, *event)))
+            nodes[0].io.to("room").emit("said", 1, {"b": [b"\x00"]})
+            nodes[0].io.emit("all")
+            await nodes.settle()
+            assert there.received == [("said", 1, {"b": [b"\x00"]}), ("all",)]
+            assert sorted(log) == [("outside", "all"), ("there", "all"), ("there", "said", 1, {"b": [b"\x00"]})]
+
+    check()
+
+
 @async_test
 async def test_rooms_are_rooms_of_the_whole_cluster() -> None:
     """Members anywhere get it; several rooms reach each member once; exceptions hold on every node."""

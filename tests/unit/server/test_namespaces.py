@@ -208,6 +208,21 @@ class TestDynamic:
             assert set(io.namespaces.by_name) == {"/", "/static"}
 
 
+@async_test
+async def test_a_new_one_is_told() -> None:
+    """One that the application names, and a child of a dynamic one when it is made."""
+    io = Server()
+    told: list[Namespace] = []
+    io.on("new_namespace")(told.append)
+    plain = io.of("/plain")
+    io.of("/plain")
+    io.of(re.compile("^/child-"))
+    async with TestServer(io) as server:
+        await server.connect("/child-1")
+        await server.connect("/child-1")
+    assert told == [plain, io.namespaces.by_name["/child-1"]]
+
+
 class TestBound:
     @async_test
     async def test_the_namespaces_of_a_connection_are_bounded(self) -> None:

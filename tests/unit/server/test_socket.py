@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.fuzz import RESERVED, examples
 
-from shoal import Broadcast, PayloadError, Server, Socket
-from shoal.errors import RoomRefused
+from shoal import AckTimeout, Broadcast, Namespace, PayloadError, Server, Socket
+from shoal.errors import RoomRefused, SocketProtocolError
 from shoal.testing import TestClient, TestServer, async_test, run
 
 
@@ -98,11 +98,28 @@ class TestEmitting:
 
     @async_test
     async def test_send_is_the_event_message(self) -> None:
+        """To one client, to all, and to those of a namespace."""
+        io = Server()
+        plain = io.of("/plain")
+        async with TestServer(io) as server:
+            client, socket = await pair(io, server)
+            other, _ = await pair(io, server)
+            elsewhere = await server.connect("/plain")
+            socket.send("a", 1)
+            io.send("b")
+            plain.send("c", 2)
+            await server.settle()
+            assert client.received == [("message", "a", 1), ("message", "b")]
+            assert other.received == [("message", "b")]
+            assert elsewhere.received == [("message", "c", 2)]
+
+    @async_test
+    async def test_compress_changes_no_event(self) -> None:
         io = Server()
         async with TestServer(io) as server:
             client, socket = await pair(io, server)
-            socket.send("a", 1)
-            assert await client.receive() == ("message", "a", 1)
+            socket.compress(False).emit("x", 1)
+            assert await client.receive() == ("x", 1)
 
     @async_test
     async def test_a_volatile_event_is_lost_on_a_client_that_cannot_take_it(self) -> None:
@@ -290,6 +307,10 @@ class TestRooms:
             assert io.stats.handler_errors > 0
 
 
+def refuse(event: str, *args: Any) -> None:
+    raise PermissionError(f"not {event}")
+
+
 class TestOwnListeners:
     @async_test
     async def test_on_once_and_off(self) -> None:
@@ -415,8 +436,139 @@ class TestOwnListeners:
             assert log == [("first", "x", 1), ("first", "x", 2), ("handled", 2)]
 
     @async_test
+    async def test_what_middleware_raises_is_told_to_the_handlers_of_error(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Those of the socket, then those of its namespace; it is then no failure, and the event gets no ack."""
+        io = Server()
+        log: list[Any] = []
+
+        @io.on("error")
+        async def on_error(socket: Socket, error: Exception) -> None:
+            log.append(("namespace", socket.id, str(error)))
+
+        async with TestServer(io) as server:
+            client, socket = await pair(io, server)
+            socket.use(refuse)
+            socket.on("error", lambda error: log.append(("socket", str(error))))
+            call = asyncio.ensure_future(client.call("x", timeout=1.0))
+            await server.clock.advance(2)
+            with pytest.raises(AckTimeout):
+                await call
+            assert log == [("socket", "not x"), ("namespace", socket.id, "not x")]
+            assert io.stats.handler_errors == 0
+            assert caplog.records == []
+
+    @async_test
+    async def test_without_a_handler_of_error_it_is_logged(self, caplog: pytest.LogCaptureFixture) -> None:
+        io = Server()
+        async with TestServer(io) as server:
+            client, socket = await pair(io, server)
+            socket.use(refuse)
+            await client.emit("x")
+            assert io.stats.handler_errors == 1
+            assert "handler of 'x' failed" in caplog.text
+            assert "not x" in caplog.text
+
+    @async_test
+    async def test_a_handler_of_error_that_fails_hurts_nobody(self, caplog: pytest.LogCaptureFixture) -> None:
+        io = Server()
+        log: list[int] = []
+        io.on("y")(lambda socket, number: log.append(number))
+
+        @io.on("error")
+        def on_error(socket: Socket, error: Exception) -> None:
+            raise RuntimeError("on purpose")
+
+        async with TestServer(io) as server:
+            client, socket = await pair(io, server)
+            socket.use(lambda event, *args: refuse(event) if event == "x" else None)
+            await client.emit("x")
+            await client.emit("y", 1)
+            assert log == [1]
+            assert io.stats.handler_errors == 1
+            assert "on purpose" in caplog.text
+
+    @async_test
+    async def test_an_ear_that_fails_is_no_middleware(self, caplog: pytest.LogCaptureFixture) -> None:
+        """It is logged as any handler is, and not told to the handlers of `error`."""
+        io = Server()
+        log: list[Any] = []
+        io.on("error")(lambda socket, error: log.append(error))
+        async with TestServer(io) as server:
+            client, socket = await pair(io, server)
+            socket.on_any(refuse)
+            await client.emit("x")
+            assert log == []
+            assert io.stats.handler_errors == 1
+
+    @async_test
+    async def test_a_client_cannot_send_an_error(self) -> None:
+        """Its event of that name goes to the star; those who wait for what middleware raised do not hear it."""
+        io = Server()
+        log: list[Any] = []
+        io.on("error")(lambda socket, error: log.append(("namespace", error)))
+        io.on("*")(lambda socket, event, *args: log.append(("star", event, *args)))
+        async with TestServer(io) as server:
+            client, socket = await pair(io, server)
+            await client.emit("error", 1)
+            socket.on("error", lambda error: log.append(("socket", error)))
+            await client.emit("error", 2)
+            assert log == [("star", "error", 1), ("star", "error", 2)]
+
+    @async_test
+    async def test_a_broken_packet_is_told_to_the_handlers_of_error(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Of every namespace that the client is in; behind its events, before it has left; one that fails is logged."""
+        io = Server()
+        log: list[Any] = []
+
+        @io.on("x")
+        async def x(socket: Socket, number: int) -> None:
+            await asyncio.sleep(1)
+            log.append(number)
+
+        @io.on("error")
+        def on_error(socket: Socket, error: Exception) -> None:
+            log.append(type(error))
+            raise RuntimeError("on purpose")
+
+        io.on("disconnect")(lambda socket, reason: log.append(reason))
+        io.of("/quiet")
+        other = io.of("/other")
+        async with TestServer(io) as server:
+            client, _ = await pair(io, server)
+            await client.enter("/quiet")
+            elsewhere = await client.enter("/other")
+            other.sockets[elsewhere.id].on("error", lambda error: log.append(("other", type(error))))
+            client.send("x", 1)
+            client.send("x", 2)
+            client.connection.send("4nonsense")
+            await server.clock.advance(5)
+            assert log == [("other", SocketProtocolError), 1, 2, SocketProtocolError, "parse error"]
+            assert io.stats.handler_errors == 1
+            assert "on purpose" in caplog.text
+
+    @async_test
+    async def test_a_class_may_have_the_handler_of_error(self) -> None:
+        io = Server()
+        log: list[str] = []
+
+        class Guarded(Namespace):
+            def on_connect(self, socket: Socket) -> None:
+                socket.use(refuse)
+
+            def on_error(self, socket: Socket, error: Exception) -> None:
+                log.append(str(error))
+
+        io.of("/guarded", Guarded)
+        async with TestServer(io) as server:
+            client = await server.connect("/guarded")
+            await client.emit("x")
+            assert log == ["not x"]
+
+    @async_test
     async def test_ears_for_everything_that_comes_and_goes(self) -> None:
-        """on_any before the handlers, on_any_outgoing for direct emits; each can be taken back."""
+        """on_any before the handlers, on_any_outgoing for direct emits and broadcasts; each can be taken back."""
         io = Server()
         log: list[Any] = []
 
@@ -435,7 +587,7 @@ class TestOwnListeners:
             socket.emit("y", 2)
             await socket.call("q")
             io.emit("broadcast")
-            assert log == [("in", "x", 1), ("out", "y", 2), ("out", "q")]
+            assert log == [("in", "x", 1), ("out", "y", 2), ("out", "q"), ("out", "broadcast")]
             socket.off_any(incoming)
             socket.off_any_outgoing(outgoing)
             await client.emit("x")
@@ -446,7 +598,46 @@ class TestOwnListeners:
             socket.off_any_outgoing()
             await client.emit("x")
             socket.emit("y")
-            assert len(log) == 3
+            io.emit("y")
+            assert len(log) == 4
+
+    @async_test
+    async def test_broadcasts_are_told_to_those_alone_who_get_them(self, caplog: pytest.LogCaptureFixture) -> None:
+        """By room, exception and call; not to who has left; and one that raises keeps nothing from anybody."""
+        io = Server()
+        log: list[Any] = []
+        async with TestServer(io) as server:
+            client, socket = await pair(io, server)
+            other, other_socket = await pair(io, server)
+            await socket.join("room")
+            socket.on_any_outgoing(lambda *event: log.append(("one", *event)))
+            other_socket.on_any_outgoing(lambda *event: log.append(("other", *event)))
+            other_socket.on_any_outgoing(refuse)
+            client.on("vote", lambda: 1)
+            io.to("room").emit("to", 1)
+            io.except_("room").emit("except", 2)
+            io.to("nowhere").emit("nowhere")
+            socket.broadcast.emit("others", 3)
+            socket.volatile.emit("volatile", 4)
+            answers = await io.to("room").call("vote")
+            assert answers.responses == [1]
+            assert log == [
+                ("one", "to", 1),
+                ("other", "except", 2),
+                ("other", "others", 3),
+                ("one", "volatile", 4),
+                ("one", "vote"),
+            ]
+            await server.settle()
+            assert other.received == [("except", 2), ("others", 3)]
+            assert io.stats.handler_errors == 2
+            assert "not except" in caplog.text
+            await client.disconnect()
+            socket.on_any_outgoing(lambda *event: log.append(event))
+            await other.disconnect()
+            io.emit("afterwards")
+            assert len(log) == 5
+            assert not io.of("/").ears
 
 
 class TestItself:
