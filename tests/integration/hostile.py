@@ -112,11 +112,15 @@ class Raw:
     async def joined(cls, port: int, namespace: str = "", **options: Any) -> tuple[Raw, str]:
         """A WebSocket whose client is in a namespace, and its socket's id."""
         raw = await cls.websocket(port, **options)
-        assert (await raw.next())[:2] == b"0{"
-        await raw.say(f"40{namespace}")
-        while not (reply := await raw.next()).startswith(f"40{namespace}".encode()):
-            assert reply == b"2", reply
-        return raw, json.loads(reply[reply.index(b"{") :])["sid"]
+        try:
+            assert (await raw.next())[:2] == b"0{"
+            await raw.say(f"40{namespace}")
+            while not (reply := await raw.next()).startswith(f"40{namespace}".encode()):
+                assert reply == b"2", reply
+            return raw, json.loads(reply[reply.index(b"{") :])["sid"]
+        except BaseException:
+            raw.abort()
+            raise
 
     async def send(self, data: bytes) -> None:
         """Write, and wait until the kernel has it. A connection that the server ended is no error."""

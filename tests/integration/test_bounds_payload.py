@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import zlib
 from collections.abc import Iterator
 
 import pytest
@@ -22,6 +23,12 @@ PLACEHOLDER = '{"_placeholder":true,"num":%d}'
 @pytest.fixture(scope="module", params=lanes("fastlane", "uvicorn"))
 def server(request: pytest.FixtureRequest) -> Iterator[ServerProcess]:
     with bounded(request.param) as server:
+        yield server
+
+
+@pytest.fixture(scope="module", params=lanes("fastlane", "uvicorn"))
+def inflating(request: pytest.FixtureRequest) -> Iterator[ServerProcess]:
+    with bounded(request.param, SHOAL_PER_MESSAGE_DEFLATE="1") as server:
         yield server
 
 
@@ -90,6 +97,23 @@ class TestWebSocket:
             assert await raw.next() == b"4399[1]"
             assert len(witness.times) - answered > 20, "reads of forty thousand frames each held the witness up"
             assert (await witness.counters())["rss"] - before < 4_000_000
+
+    @case
+    async def test_a_message_that_swells(self, inflating: ServerProcess) -> None:
+        """With `per_message_deflate` the bound holds for what is unpacked, while it is unpacked: it costs no memory."""
+        async with Witness(inflating.port) as witness:
+            before = await witness.counters()
+            packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+            bomb = packer.compress(b'42["echo","' + b"x" * 60_000_000) + packer.flush(zlib.Z_SYNC_FLUSH)
+            assert len(bomb) < LIMIT
+            headers = {"Sec-WebSocket-Extensions": "permessage-deflate"}
+            async with await Raw.websocket(inflating.port, headers=headers) as raw:
+                await raw.send(frame(TEXT, bomb.removesuffix(b"\x00\x00\xff\xff"), rsv=4))
+                assert await raw.end() in (1009, None)
+            after = await witness.counters()
+            assert after["rss"] - before["rss"] < 20_000_000
+            if "uvicorn" not in inflating.argv:
+                assert after["engine"]["too_large"] == before["engine"]["too_large"] + 1
 
 
 class TestPolling:
