@@ -44,7 +44,7 @@ class SubscribeLink(RedisLink):
         try:
             self.reader.feed(self.buffer, 0, count)  # type: ignore[arg-type]  # it takes any buffer
             self._subscriptions.hear(self.reader.gets)
-        except hiredis.ProtocolError as error:
+        except (hiredis.ProtocolError, TypeError) as error:  # TypeError: a list where a name was due
             self.lose(f"the broker broke its protocol: {error}")
 
     def turn_away(self, reply: Any) -> None:

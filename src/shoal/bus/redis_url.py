@@ -52,21 +52,33 @@ class Endpoint:
         try:
             options: dict[str, Any] = {**parse_url(url)}
             tls = _tls(options)
-            host = str(options.get("host", "localhost"))
-            host.encode("idna")
-            port = int(options.get("port", 6379))
+            host, port = _peer(options)
+            client_name = str(options.get("client_name", CLIENT_NAME))
+            client_name.encode()  # what the environment holds may be no text
+            login = _login(options)
         except (ValueError, TypeError, OSError, RedisError) as error:
             raise ConfigurationError(f"broker {label}: {error}") from error
         if unknown := sorted(set(options) - _OPTIONS):
             raise ConfigurationError(f"broker {label}: unknown option {unknown[0]!r} in the URL")
         if "db" not in options and urlsplit(url).path.strip("/"):
             raise ConfigurationError(f"broker {label}: {urlsplit(url).path!r} is no database number")
-        return cls(host, port, tls, _login(options), str(options.get("client_name", CLIENT_NAME)), label)
+        return cls(host, port, tls, login, client_name, label)
 
 
 def _label(url: str) -> str:
     scheme, _, rest = url.partition("://")
     return f"{scheme}://{rest.partition('?')[0].partition('/')[0].rpartition('@')[2]}"
+
+
+def _peer(options: dict[str, Any]) -> tuple[str, int]:
+    """Host and port. What no resolver and no socket takes would else be found at each attempt to connect."""
+    host, port = str(options.get("host", "localhost")), int(options.get("port", 6379))
+    host.encode("idna")
+    if not host.isprintable():
+        raise ValueError(f"{host!r} is no host name or address")
+    if not 1 <= port <= 65535:
+        raise ValueError(f"{port} is no port: use 1 to 65535")
+    return host, port
 
 
 def _tls(options: dict[str, Any]) -> ssl.SSLContext | None:
@@ -87,6 +99,8 @@ def _login(options: dict[str, Any]) -> tuple[Command, ...]:
         commands.append((b"AUTH", username.encode(), (password or "").encode()))
     elif password:
         commands.append((b"AUTH", password.encode()))
+    if options.get("db", 0) < 0:
+        raise ValueError(f"{options['db']} is no database number")
     if options.get("db"):
         commands.append((b"SELECT", b"%d" % options["db"]))
     return tuple(commands)

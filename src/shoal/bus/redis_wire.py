@@ -141,7 +141,7 @@ class RedisLink(asyncio.BufferedProtocol):
             self.reader.feed(self.buffer, 0, count)  # type: ignore[arg-type]  # it takes any buffer
             while (answer := self.reader.gets()) is not MORE:
                 self._answers.append(answer)
-        except hiredis.ProtocolError as error:
+        except (hiredis.ProtocolError, TypeError) as error:  # TypeError: a map with a list for a key
             self.lose(f"the peer is no Redis broker: {error}")
             return
         if self._greeted.done():

@@ -184,7 +184,11 @@ class Link:
             case Request():
                 self.requests.asked(sender, envelope)
             case Reply():
-                self.requests.answered(sender, envelope)
+                try:
+                    self.requests.answered(sender, envelope)
+                except BrokerError:
+                    self.broken += 1
+                    log.debug("unreadable answer of %s", sender, exc_info=True)
 
     # ---- speaking
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
+from ..errors import BrokerError
 from ..protocol.values import as_json
 from .messages import Reply, Request
 from .peers import Peers
@@ -42,6 +44,14 @@ class Replies:
 def _pack(body: Any) -> msgspec.Raw:
     """What an event may carry, a question may too."""
     return msgspec.Raw(msgspec.msgpack.encode(body, enc_hook=as_json))
+
+
+def _unpack(body: msgspec.Raw) -> Any:
+    """A body is only skipped when its message is decoded: what is wrong with it shows here."""
+    try:
+        return msgspec.msgpack.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise BrokerError(f"not a message of a node: {error}") from error
 
 
 class _Pending:
@@ -107,11 +117,15 @@ class Requests:
         self._say(Request("", kind, _pack(body), 0.0))
 
     def answered(self, tag: str, reply: Reply) -> None:
-        """A node answered. Late answers are ignored."""
+        """A node answered. Late answers are ignored.
+
+        Raises:
+            BrokerError: It cannot be read. The node counts as silent.
+        """
         pending = self._pending.get(reply.id)
         if pending is not None and tag in pending.waiting:
             name = pending.waiting[tag]
-            pending.replies.bodies.append((name, msgspec.msgpack.decode(reply.body)))
+            pending.replies.bodies.append((name, _unpack(reply.body)))
             pending.settle(tag)
 
     def left(self, tag: str) -> None:
@@ -122,7 +136,8 @@ class Requests:
     def asked(self, tag: str, request: Request) -> None:
         """Another node asks."""
         answer = self.answers.get(request.kind)
-        if answer is None or len(self._tasks) >= MAX_AT_WORK:
+        # A time that is no number would put the loop's timers out of order.
+        if answer is None or len(self._tasks) >= MAX_AT_WORK or math.isnan(request.timeout):
             return
         task = asyncio.get_running_loop().create_task(self._work(answer, tag, request))
         self._tasks.add(task)
@@ -130,9 +145,11 @@ class Requests:
 
     async def _work(self, answer: Answer, tag: str, request: Request) -> None:
         try:
-            body = await answer(msgspec.msgpack.decode(request.body), request.timeout)
+            body = await answer(_unpack(request.body), request.timeout)
             if request.id:
                 self._reply(tag, Reply(request.id, _pack(body)))
+        except BrokerError as error:
+            log.warning("request %r of another node: %s", request.kind, error)
         except Exception:
             log.exception("request %r of another node failed", request.kind)
 
