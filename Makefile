@@ -14,6 +14,8 @@ RUN_STAMP := $(VENV)/.run-ready-$(PLACE)
 DEV_STAMP := $(VENV)/.dev-ready-$(PLACE)
 
 ARGS ?=
+TARGET ?=
+SECONDS ?= 60
 IMAGE ?= $(shell sed -n 's/^IMAGE=//p' .env)
 
 ##@ Start
@@ -49,6 +51,11 @@ test: test-environment ## All tests but Docker's; installs what they need where 
 test-docker: $(DEV_STAMP) ## Build the image, start docker-compose.yml and prove it; brings its own daemon where none answers
 	@exec scripts/test-docker $(ARGS)
 
+.PHONY: fuzz
+fuzz: $(DEV_STAMP) ## Look for inputs that break a parser; every target by turn, or one (TARGET=json_text SECONDS=60)
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip --disable-pip-version-check install --quiet 'atheris>=3,<4'
+	@exec $(BIN)/python -m tests.fuzz.run $(TARGET) --seconds $(SECONDS)
+
 .PHONY: test-environment
 test-environment: $(DEV_STAMP) # what `make test` does before it tests
 	@scripts/install-test-programs
@@ -69,7 +76,7 @@ bench-quick: $(DEV_STAMP) ## The benchmark's short form
 ##@ Tidy
 .PHONY: clean
 clean: ## Remove everything that these commands built
-	rm -rf $(VENV) node_modules build dist .shoal .pytest_cache .mypy_cache .ruff_cache .hypothesis benchmarks/build
+	rm -rf $(VENV) node_modules build dist .shoal .pytest_cache .mypy_cache .ruff_cache .hypothesis benchmarks/build tests/fuzz/found
 	rm -f src/shoal/transport/client/*.js src/shoal/transport/client/*.map
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
