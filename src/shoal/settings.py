@@ -22,6 +22,7 @@ from .errors import ConfigurationError
 __all__ = ["EngineSettings", "ServerSettings"]
 
 ENVIRONMENT_PREFIX = "SHOAL_"
+MAX_INTEGER = 2**53 - 1  # clients are told max_payload, and JavaScript counts no further
 TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
 FALSE_WORDS = frozenset({"0", "false", "no", "off"})
 
@@ -100,6 +101,8 @@ class EngineSettings:
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
             if field.type in ("int", "float") and not (is_number and 0 <= value < math.inf):
                 raise ConfigurationError(f"{field.name}={value!r}: must be a number, 0 or more")
+            if field.type == "int" and value > MAX_INTEGER:
+                raise ConfigurationError(f"{field.name}={value!r}: must not be more than {MAX_INTEGER}")
         for network in self.trusted_proxies:
             _check_network(network)
         if self.max_waiting_events < 1:

@@ -22,7 +22,10 @@ def test_an_address_is_read_and_written_alike(text: str, expected: Address) -> N
     assert str(expected) == text.strip()
 
 
-@pytest.mark.parametrize("text", ["", "ws1", "8080", ":8080", "ws1:", "ws1:x", "a b:1", "a;b:1", "ws1:0", "ws1:65536"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "ws1", "8080", ":8080", "ws1:", "ws1:x", "a b:1", "a;b:1", "ws1:0", "ws1:65536", "ws1:" + "1" * 5_000],
+)
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError):
         parse_address(text)

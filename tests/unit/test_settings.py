@@ -107,6 +107,7 @@ def test_some_must_be_more_than_nothing(name: str) -> None:
 @pytest.mark.parametrize(
     "options",
     [
+        {"max_payload": 2**53},  # clients are told it, in a number of JavaScript's
         {"transports": ()},
         {"transports": ("smoke",)},
         {"transports": "polling websocket"},

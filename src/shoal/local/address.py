@@ -14,6 +14,7 @@ from ..errors import ConfigurationError
 
 __all__ = ["Address", "check_host", "check_port", "parse_address"]
 
+MAX_DIGITS = 5
 _HOST = re.compile(r"[A-Za-z0-9._:-]+")
 _EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
@@ -73,7 +74,7 @@ def parse_address(text: str, *, default_host: str | None = None) -> Address:
         ConfigurationError: The text is neither.
     """
     host, colon, port = text.strip().rpartition(":")
-    if not port.isdecimal() or (not colon and default_host is None):
+    if not port.isdecimal() or len(port) > MAX_DIGITS or (not colon and default_host is None):
         raise ConfigurationError(f"{text!r} is no address: write host:port")
     if not colon or (not host and default_host is not None):
         return Address(default_host or "", check_port(int(port)))

@@ -115,7 +115,10 @@ class FrameClient:
         self._protocol.events_received()
         self.open = self._protocol.state is State.OPEN
         if not self.open:
-            self.failure = f"the server refused the WebSocket: {self._protocol.handshake_exc}"
+            first = data.partition(b"\r\n")[0].decode(
+                "latin-1"
+            )  # the protocol would wait for the body before it speaks
+            self.failure = f"the server refused the WebSocket: {self._protocol.handshake_exc or first[:80]}"
         return end + len(_HEAD_END)
 
     def _read(self, data: bytes) -> list[bytes]:

@@ -6,6 +6,7 @@ Knows HTTP/1.1 as far as these two requests go; packets are the client's.
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -22,6 +23,8 @@ SEPARATOR = b"\x1e"
 MAX_BODY = 16 * 2**20
 PACKETS_PER_POST = 16
 BYTES_PER_POST = 500_000  # half of what a server accepts by default
+_STATUS = re.compile(r"[0-9]{3}")
+_LENGTH = re.compile(r"[0-9]{1,18}")
 
 
 async def open_polling(client: Client, plan: Plan, tls: ssl.SSLContext | None) -> None:
@@ -147,7 +150,7 @@ class _Session:
 def _parse_head(head: bytes) -> tuple[int, dict[str, str]]:
     first, *lines = head.decode("latin-1").split("\r\n")
     parts = first.split(" ", 2)
-    if len(parts) < 2 or not parts[0].startswith("HTTP/1.") or not parts[1].isdigit():
+    if len(parts) < 2 or not parts[0].startswith("HTTP/1.") or not _STATUS.fullmatch(parts[1]):
         raise ClientLost(f"not an HTTP server: {first[:80]}")
     pairs = (line.split(":", 1) for line in lines if ":" in line)
     return int(parts[1]), {name.strip().lower(): value.strip() for name, value in pairs}
@@ -157,7 +160,7 @@ async def _read_body(reader: asyncio.StreamReader, fields: dict[str, str]) -> by
     if "chunked" in fields.get("transfer-encoding", "").lower():
         return await _read_chunks(reader)
     length = fields.get("content-length", "0")
-    if not length.isdigit() or int(length) > MAX_BODY:
+    if not _LENGTH.fullmatch(length) or int(length) > MAX_BODY:
         raise ClientLost(f"an answer has the impossible length {length[:40]}")
     return await reader.readexactly(int(length))
 
