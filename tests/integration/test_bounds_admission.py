@@ -160,8 +160,8 @@ class TestRates:
                 assert answers[:20] == [b"4377[1]"] * 20
                 assert answers.count(refusal) >= 35  # the clock runs on meanwhile
                 for _ in range(60):
-                    await raw.say('42["hold","rate",1]')
-                assert await raw.next() == b'42["error",{"error":"too many events","event":"hold"}]'
+                    await raw.say('42["id"]')
+                assert await raw.next() == b'42["error",{"error":"too many events","event":"id"}]'
                 await asyncio.sleep(1.1)
                 assert await raw.ask("echo", "again") == ["again"]
             limited = (await witness.counters())["server"]["rate_limited"] - before
@@ -331,7 +331,7 @@ class TestNamespaces:
             after = await witness.counters()
             for table in ("sessions", "clients", "rooms", "wheel", "tasks"):
                 assert after[table] <= before[table] + 1, table
-            assert after["rss"] - before["rss"] < 3_000_000
+            assert after["rss"] - before["rss"] < 6_000_000  # a kilobyte for each time
 
 
 class TestRooms:

@@ -28,6 +28,9 @@ log = logging.getLogger("shoal.transport")
 TEXT_HEADERS: Final = ((b"content-type", b"text/plain; charset=UTF-8"), (b"cache-control", b"no-store"))
 # A waiting GET looks for the client's departure only after this long: nearly all are answered before, for less.
 WATCH_AFTER: Final = 1.0
+# Once a WebSocket has sent its probe, the GET that waits is let go with a noop, but only after this long: the packet
+# that ends polling may be on its way already. Node looks every 100 ms (engine.io 6.6, ``Socket._maybeUpgrade``).
+LET_GO_AFTER: Final = 0.05
 COMPRESS_FROM: Final = 1024  # engine.io's threshold
 
 
@@ -76,8 +79,8 @@ class PollingLane:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self.slot = -1
-        self.poll: asyncio.Future[list[Packet]] | None = None
-        """The GET that waits."""
+        self.poll: asyncio.Future[list[Packet] | None] | None = None
+        """The GET that waits: for packets, or for ``None`` when polling has ended."""
         self.probed = False
         """Whether a WebSocket has sent its probe."""
         self.posting = False
@@ -93,7 +96,7 @@ class PollingLane:
             self._connection.outbox.block()
             self._connection.outbox.write(packets)
 
-    def _release(self, packets: list[Packet]) -> bool:
+    def _release(self, packets: list[Packet] | None) -> bool:
         poll, self.poll = self.poll, None
         self._connection.engine.wheel.remove(self)
         if self._connection.open:
@@ -104,24 +107,33 @@ class PollingLane:
         return True
 
     def nudge(self) -> None:
-        """Release the waiting GET with a noop; those that follow during the upgrade are not kept either."""
+        """Release the waiting GET with a noop, soon; those that follow during the upgrade are not kept long either."""
         self.probed = True
+        self._let_go_soon()
+
+    def _let_go_soon(self) -> None:
         if self.poll is not None:
+            asyncio.get_running_loop().call_later(LET_GO_AFTER, self._let_go, self.poll)
+
+    def _let_go(self, poll: object) -> None:
+        if self.poll is poll:
             self._release([engineio.NOOP])
 
     def discard(self) -> None:
-        """A WebSocket took over."""
-        self._release([engineio.NOOP])
+        """A WebSocket took over: a GET that still waits is one that comes after it."""
+        self._release(None)
 
-    async def wait(self, receive: Any) -> list[Packet]:
-        """Wait for packets, as the GET of the session."""
+    async def wait(self, receive: Any) -> list[Packet] | None:
+        """Wait for packets, as the GET of the session. ``None`` where a WebSocket took over."""
         engine = self._connection.engine
         self.poll = poll = asyncio.get_running_loop().create_future()
+        if self.probed:
+            self._let_go_soon()
         self.receive = receive
         engine.wheel.place(self, engine.wheel.now() + WATCH_AFTER)
         self._connection.outbox.unblock()
         try:
-            packets: list[Packet] = await poll
+            packets: list[Packet] | None = await poll
             return packets
         finally:
             self.receive = None
@@ -202,11 +214,14 @@ async def _poll(connection: Connection, request: Request, headers: Any, receive:
         await refuse(connection.engine, BAD_REQUEST, request, headers, send)
         return
     connection.outbox.flush()
-    packets: list[Packet] = connection.outbox.take()
+    packets: list[Packet] | None = connection.outbox.take()
+    # Before its probe has come the client does not upgrade yet: it would poll in circles.
     lane.probed = lane.probed and connection.state is State.PROBING
     if not packets:
-        # Before its probe has come the client does not upgrade yet: it would poll in circles.
-        packets = [engineio.NOOP] if lane.probed else await lane.wait(receive)
+        packets = await lane.wait(receive)
+    if packets is None:
+        await refuse(connection.engine, BAD_REQUEST, request, headers, send)
+        return
     body = encode_payload(packets)
     more = [*TEXT_HEADERS, *headers]
     if connection.engine.settings.http_compression and len(body) >= COMPRESS_FROM:

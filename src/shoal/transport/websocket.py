@@ -73,6 +73,8 @@ class AsgiLane(WebSocketLane):
         self._send = send
         self._waiting: list[Packet] = []
         self._size = 0
+        self._at_once: list[str] = []
+        """Goes out before anything else is done: the OPEN packet, the answer to a probe."""
         self._sleeper: asyncio.Future[None] | None = None
         """What the writer waits for while there is nothing to write."""
         self._go_on = asyncio.Event()
@@ -83,6 +85,7 @@ class AsgiLane(WebSocketLane):
 
     async def run(self, receive: Any) -> None:
         """Read and write until the WebSocket is closed. Owns both tasks."""
+        await self._send_at_once()
         writer = asyncio.create_task(self._write_out())
         self._reader = asyncio.create_task(self._read_in(receive))
         try:
@@ -126,10 +129,18 @@ class AsgiLane(WebSocketLane):
                 self._cut_off()
             elif text is not None:
                 self.receive(payload)
+                if self._at_once:
+                    await self._send_at_once()
             elif self.connection is not None and self.receive == self.connection.receive_text:
                 self.connection.receive_binary(payload)
             if not self._go_on.is_set():
                 await self._go_on.wait()
+
+    async def _send_at_once(self) -> None:
+        packets, self._at_once = self._at_once, []
+        with contextlib.suppress(OSError):  # as below
+            for packet in packets:
+                await self._send({"type": "websocket.send", "text": packet})
 
     async def _write_out(self) -> None:
         send = self._send
@@ -168,8 +179,7 @@ class AsgiLane(WebSocketLane):
             self.connection.outbox.block()
 
     def send_packet(self, packet: str) -> None:
-        self._waiting.append(packet)
-        self._wake()
+        self._at_once.append(packet)
 
     @property
     def buffered(self) -> int:

@@ -72,7 +72,8 @@ async def test_nothing_is_lost_or_doubled_on_the_way() -> None:
 
 
 @async_test
-async def test_a_poll_that_waits_at_the_upgrade_is_ended() -> None:
+async def test_a_poll_that_waits_is_let_go_soon_after_the_probe() -> None:
+    """Not at once: the packet that ends polling may be on its way. So with a poll that comes after the probe."""
     engine = Echo()
     async with TestServer(engine) as server:
         poller = await Poller(server).open()
@@ -81,8 +82,36 @@ async def test_a_poll_that_waits_at_the_upgrade_is_ended() -> None:
         await server.settle()
         assert not pending.done()  # no probe yet: the client does not upgrade yet
         ws.send("2probe")
+        await server.settle()
+        for _ in range(2):
+            assert not pending.done()
+            await server.clock.advance(0.06)
+            assert (await pending).text == "6"
+            pending = poller.poll()
+            await server.settle()
+        engine.sessions[poller.sid].send("a")
+        assert (await pending).text == "4a"
         ws.send("5")
-        assert (await pending).text == "6"
+        await server.settle()
+        await ws.socket.end()
+
+
+@async_test
+async def test_a_poll_that_waits_at_the_upgrade_comes_too_late() -> None:
+    """Its client sent it while the last packets of polling were on their way: it is refused like those that follow."""
+    engine = Echo()
+    async with TestServer(engine) as server:
+        poller = await Poller(server).open()
+        ws = await poller.upgrade()
+        pending = poller.poll()
+        await server.settle()
+        ws.send("2probe")
+        ws.send("5")
+        ws.send("4a")
+        refused = await pending
+        assert (refused.status, refused.json) == (400, {"code": 3, "message": "Bad request"})
+        await server.settle()
+        assert ws.received == ["3probe", "4a"]
         await ws.socket.end()
 
 
