@@ -46,6 +46,7 @@ class FastLane(WebSocketLane, asyncio.Protocol):
     """One WebSocket on uvicorn's transport."""
 
     __slots__ = (
+        "_answer",
         "_connections",
         "_ended",
         "_fragments",
@@ -66,6 +67,8 @@ class FastLane(WebSocketLane, asyncio.Protocol):
         self._connections = connections
         self._connections.add(self)
         self.framed = True
+        self._answer = b""
+        """The handshake's, while it waits for the first packet: together they are one system call."""
         self._plain: ServerProtocol | None = None
         self._ended = False
         """Whether the client has left by the short cut of :meth:`_farewell`."""
@@ -106,10 +109,16 @@ class FastLane(WebSocketLane, asyncio.Protocol):
         self.framed = not plain.extensions
         return True
 
-    def start(self, request: Request, session: Connection | None) -> None:
-        """The WebSocket is open: begin a session on it, or take one over."""
+    def start(self, request: Request, session: Connection | None, answer: bytes = b"") -> None:
+        """The WebSocket is open: begin a session on it, or take one over. ``answer`` has to be sent before all else."""
         if request.wants_base64:
             self.text_only, self.framed = True, False
+        if session is None and self.framed:
+            self._answer = answer
+            self.open_session(request)
+            return
+        if answer:
+            self._transport.write(answer)
         if session is None:
             self.open_session(request)
         else:
@@ -285,7 +294,8 @@ class FastLane(WebSocketLane, asyncio.Protocol):
 
     def send_packet(self, packet: str) -> None:
         if self.framed:
-            self._transport.write(text_frame(packet.encode()))
+            answer, self._answer = self._answer, b""
+            self._transport.write(answer + text_frame(packet.encode()))
         else:
             self.write([packet])
 

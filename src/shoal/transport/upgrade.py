@@ -110,17 +110,18 @@ class UpgradeProtocol(asyncio.Protocol):
         lane = FastLane(engine, transport, self._connections)
         key = request.headers.get("sec-websocket-key", "")
         extra = engine.extra_headers(request, first=found is None) if engine.listeners else []
+        answer = b""
         plain = request.headers.get("sec-websocket-version") == "13" and KEY.fullmatch(key) is not None
         if plain and not engine.settings.per_message_deflate and request.method == "GET":
             if request.subprotocol:
                 extra = [("Sec-WebSocket-Protocol", request.subprotocol), *extra]
-            transport.write(_switching_protocols(key, extra))
+            answer = _switching_protocols(key, extra)
         elif not lane.negotiate(request, extra):
             return
         self._connections.discard(self)
         self._next = lane
         request.forget()
-        lane.start(request, found)
+        lane.start(request, found, answer)
 
     def _refuse(self, refusal: Refusal) -> None:
         transport = self._transport
