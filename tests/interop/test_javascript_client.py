@@ -1,7 +1,8 @@
 """The official JavaScript client against our server: one test for each scenario of the scripts in `js/`.
 
 A script runs once for each lane and transport; its scenarios' results are kept and asked for one by one. The names are
-read from the scripts, so that a scenario that did not run is a failure of its own.
+read from the scripts, so that a scenario that did not run is a failure of its own. Scripts wait most of their time, so
+the lanes run theirs side by side, each lane one at a time.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,6 +66,11 @@ class Lane:
             self.found[script, transport] = self._run(script, transport)
         return self.found[script, transport]
 
+    def run(self, scripts: Iterable[tuple[str, str]]) -> None:
+        """Run scripts, each over a transport, one after another."""
+        for script, transport in scripts:
+            self.results(script, transport)
+
     def _run(self, script: str, transport: str) -> dict[str, Any]:
         environment = {"SHOAL_TEST_URL": self.server.url, "SHOAL_TEST_TRANSPORT": transport}
         environment["SHOAL_TEST_PARSER"] = self.parser
@@ -113,32 +120,61 @@ def cases(lane: str) -> Any:
     )
 
 
+@contextlib.contextmanager
 def running(lane: str, parser: str = "json", pem: Sequence[Path] = ()) -> Iterator[Lane]:
     """The server of a lane, for as long as its tests take."""
     need("node")
     need_npm("socket.io-client")
-    with serving(APP, lane, env=HEARTBEAT | {"SHOAL_PARSER": parser}, pem=pem) as server:
+    env = HEARTBEAT | {"SHOAL_PARSER": parser}
+    with serving(APP, lane, env=env, pem=pem) as server:
         yield Lane(lane, server, parser)
     log = server.final_log
     assert len(tracebacks(log)) == log.count("RuntimeError: on purpose"), log
 
 
-@pytest.fixture(scope="module")
-def fastlane() -> Iterator[Lane]:
-    yield from running(lanes("fastlane")[0])
+def wanted(items: Iterable[pytest.Item], test: str) -> list[tuple[str, str]]:
+    """The scripts and transports that a selection of tests needs of a lane, in their order."""
+    found = [item.callspec.params for item in items if isinstance(item, pytest.Function) and item.originalname == test]
+    return list(dict.fromkeys((params["script"], params["transport"]) for params in found))
 
 
 @pytest.fixture(scope="module")
-def uvicorn() -> Iterator[Lane]:
+def side_by_side(request: pytest.FixtureRequest) -> Iterator[dict[str, Lane]]:
+    """The two lanes with the most scripts, as far as they are wanted. All scripts have run."""
+    items = [item for item in request.session.items if item.path == request.path]
+    tests = {lanes("fastlane")[0]: "test_over_the_fast_lane", "uvicorn": "test_over_stock_uvicorn"}
+    runs = {name: found for name, test in tests.items() if (found := wanted(items, test))}
+    if REFERENCE:
+        runs.pop("uvicorn", None)
+    with contextlib.ExitStack() as stack:
+        found = {name: stack.enter_context(running(name)) for name in runs}
+        run_side_by_side([(found[name], scripts) for name, scripts in runs.items()])
+        yield found
+
+
+def run_side_by_side(work: Iterable[tuple[Lane, Iterable[tuple[str, str]]]]) -> None:
+    """Let several lanes run their scripts at the same time, and wait for them."""
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda task: task[0].run(task[1]), work))
+
+
+@pytest.fixture(scope="module")
+def fastlane(side_by_side: dict[str, Lane]) -> Lane:
+    return side_by_side[lanes("fastlane")[0]]
+
+
+@pytest.fixture(scope="module")
+def uvicorn(side_by_side: dict[str, Lane]) -> Lane:
     if REFERENCE:
         pytest.skip("not applicable: the reference has one lane")
-    yield from running("uvicorn")
+    return side_by_side["uvicorn"]
 
 
 @pytest.fixture(scope="module")
 def msgpack() -> Iterator[Lane]:
     need_npm("socket.io-msgpack-parser")
-    yield from running(lanes("fastlane")[0], "msgpack")
+    with running(lanes("fastlane")[0], "msgpack") as lane:
+        yield lane
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +186,8 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lane]:
     request = [need("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     request += ["-days", "2", "-subj", "/CN=localhost", "-keyout", str(key), "-out", str(certificate)]
     subprocess.run(request, check=True, capture_output=True)
-    yield from running("fastlane", pem=(certificate, key))
+    with running("fastlane", pem=(certificate, key)) as lane:
+        yield lane
 
 
 @cases("fastlane")

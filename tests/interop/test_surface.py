@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pytest
 from tests.brokers import Broker
-from tests.interop.test_javascript_client import SCRIPTS, Lane, passes, run_script, scenarios
+from tests.interop.test_javascript_client import SCRIPTS, Lane, passes, run_script, run_side_by_side, scenarios
 from tests.requirements import need, need_npm
 from tests.servers import REFERENCE, ServerProcess, serving, tracebacks
 
@@ -68,45 +69,52 @@ def surface(lane: str, options: Mapping[str, str] = OPTIONS, app: str = "io") ->
     assert not tracebacks(server.final_log), server.final_log
 
 
-def both_lanes(name: str) -> Any:
-    return pytest.fixture(name=name, scope="module", params=["fastlane", "uvicorn"])
+@contextlib.contextmanager
+def one(app: str, lane: str) -> Iterator[Lane]:
+    with surface(lane, app=app) as server:
+        yield Lane(lane, server)
 
 
-@both_lanes("lane")
-def _lane(request: pytest.FixtureRequest) -> Iterator[Lane]:
-    with surface(request.param, app="in_front") as server:
-        yield Lane(request.param, server)
-
-
-@both_lanes("behind_middleware")
-def _behind_middleware(request: pytest.FixtureRequest) -> Iterator[Lane]:
-    with surface(request.param, app="guarded") as server:
-        yield Lane(request.param, server)
-
-
-@both_lanes("engine_alone")
-def _engine_alone(request: pytest.FixtureRequest) -> Iterator[Lane]:
-    with surface(request.param, app="engine_alone") as server:
-        yield Lane(request.param, server)
-
-
-@both_lanes("with_options")
-def _with_options(request: pytest.FixtureRequest) -> Iterator[Lane]:
+@contextlib.contextmanager
+def four(lane: str) -> Iterator[Lane]:
+    """A server with options, and three with others, whose addresses the scripts are told."""
     with (
-        surface(request.param, EVERYTHING) as server,
-        surface(request.param, WEBSOCKET_ONLY) as websocket_only,
-        surface(request.param, NO_UPGRADES) as no_upgrades,
-        surface(request.param, {}) as default,
+        surface(lane, EVERYTHING) as server,
+        surface(lane, WEBSOCKET_ONLY) as websocket_only,
+        surface(lane, NO_UPGRADES) as no_upgrades,
+        surface(lane, {}) as default,
     ):
         others = {"WEBSOCKET_ONLY": websocket_only, "NO_UPGRADES": no_upgrades, "DEFAULT": default}
         environment = {f"SHOAL_TEST_{name}": other.url for name, other in others.items()}
-        yield Surroundings(request.param, server, environment=environment)
+        yield Surroundings(lane, server, environment=environment)
+
+
+def side_by_side(name: str, script: str, start: Callable[[str], contextlib.AbstractContextManager[Lane]]) -> Any:
+    """A fixture of both lanes by name, over which the script has run."""
+
+    @pytest.fixture(name=name, scope="module")
+    def both() -> Iterator[dict[str, Lane]]:
+        with contextlib.ExitStack() as stack:
+            lanes = {lane: stack.enter_context(start(lane)) for lane in LANES}
+            run_side_by_side([(lane, [(script, "upgrade")]) for lane in lanes.values()])
+            yield lanes
+
+    return both
+
+
+LANES = ("fastlane", "uvicorn")
+each_lane = pytest.mark.parametrize("lane", LANES)
+_one_node = side_by_side("one_node", "surface", partial(one, "in_front"))
+_guarded = side_by_side("behind_middleware", "surface-middleware", partial(one, "guarded"))
+_engine = side_by_side("engine_alone", "surface-engine", partial(one, "engine_alone"))
+_options = side_by_side("with_options", "surface-options", four)
 
 
 @pytest.fixture(scope="module")
 def msgpack() -> Iterator[Lane]:
     need_npm("socket.io-msgpack-parser")
-    with surface("fastlane", OPTIONS | {"SHOAL_PARSER": "msgpack"}) as server:
+    options = OPTIONS | {"SHOAL_PARSER": "msgpack"}
+    with surface("fastlane", options) as server:
         yield Lane("fastlane", server, "msgpack")
 
 
@@ -122,28 +130,32 @@ def cluster() -> Iterator[Lane]:
             yield Surroundings("fastlane", first, environment={"SHOAL_TEST_OTHER": second.url})
 
 
+@each_lane
 @pytest.mark.parametrize("name", scenarios("surface", "fastlane"))
-def test_on_one_node(lane: Lane, name: str) -> None:
+def test_on_one_node(one_node: dict[str, Lane], lane: str, name: str) -> None:
     """The scenario passes over the fast lane and as a plain ASGI application."""
-    passes(lane, "surface", "upgrade", name)
+    passes(one_node[lane], "surface", "upgrade", name)
 
 
+@each_lane
 @pytest.mark.parametrize("name", scenarios("surface-options", "fastlane"))
-def test_with_options(with_options: Lane, name: str) -> None:
+def test_with_options(with_options: dict[str, Lane], lane: str, name: str) -> None:
     """The scenario passes with options that differ from the defaults, over both lanes."""
-    passes(with_options, "surface-options", "upgrade", name)
+    passes(with_options[lane], "surface-options", "upgrade", name)
 
 
+@each_lane
 @pytest.mark.parametrize("name", scenarios("surface-middleware", "fastlane"))
-def test_behind_middleware(behind_middleware: Lane, name: str) -> None:
+def test_behind_middleware(behind_middleware: dict[str, Lane], lane: str, name: str) -> None:
     """The scenario passes with ASGI middleware around the server, under our own server and another one."""
-    passes(behind_middleware, "surface-middleware", "upgrade", name)
+    passes(behind_middleware[lane], "surface-middleware", "upgrade", name)
 
 
+@each_lane
 @pytest.mark.parametrize("name", scenarios("surface-engine", "fastlane"))
-def test_engine_alone(engine_alone: Lane, name: str) -> None:
+def test_engine_alone(engine_alone: dict[str, Lane], lane: str, name: str) -> None:
     """The scenario passes with the official Engine.IO client, over both lanes."""
-    passes(engine_alone, "surface-engine", "upgrade", name)
+    passes(engine_alone[lane], "surface-engine", "upgrade", name)
 
 
 @pytest.mark.parametrize("name", scenarios("surface-cluster", "fastlane"))

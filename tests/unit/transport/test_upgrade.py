@@ -72,6 +72,19 @@ async def test_nothing_is_lost_or_doubled_on_the_way() -> None:
 
 
 @async_test
+async def test_a_probe_is_answered_before_a_request_that_comes_later() -> None:
+    """The answer does not wait for its turn to be written."""
+    async with TestServer(Echo()) as server:
+        poller = await Poller(server).open()
+        ws = await poller.upgrade()
+        ws.send("2probe")
+        ws.send("5")
+        assert (await poller.request("GET")).status == 400
+        assert ws.received == ["3probe"]
+        await ws.socket.end()
+
+
+@async_test
 async def test_a_poll_that_waits_is_let_go_soon_after_the_probe() -> None:
     """Not at once: the packet that ends polling may be on its way. So with a poll that comes after the probe."""
     engine = Echo()
