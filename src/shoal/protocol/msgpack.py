@@ -8,6 +8,8 @@ a peer may send is checked as in :mod:`.socketio`; the two modules offer the sam
 from __future__ import annotations
 
 import datetime as dt
+import functools
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -26,8 +28,6 @@ _decoder: Final = msgspec.msgpack.Decoder()
 KEPT: Final = (bytes, bytearray, memoryview, dt.datetime, dt.date, dt.time, dt.timedelta)
 EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 MILLISECOND: Final = dt.timedelta(milliseconds=1)
-UNDEFINED: Final = b"\xd4\x00"
-DATE: Final = b"\xd7\x00"
 CARRIED: Final = {int(kind): kind for kind in PacketType if kind < PacketType.BINARY_EVENT}
 MAX_ACK_ID: Final = 2**53
 
@@ -67,7 +67,10 @@ def decode(message: bytes, max_depth: int) -> Packet:
         raise SocketProtocolError("unknown packet type, or a bad namespace")
     if ack_id is not None and not (type(ack_id) is int and 0 <= ack_id < MAX_ACK_ID):
         raise SocketProtocolError("bad acknowledgement id")
-    data = _plain(fields.get("data"), max_depth, message)
+    try:
+        data = _plain(fields.get("data"), max_depth, Fixed(message))
+    except RecursionError as error:  # a key may be a list, nested as deep as msgspec allows
+        raise SocketProtocolError("nested too deep") from error
     _check(kind, data)
     return Packet(kind, namespace, data, ack_id)
 
@@ -105,30 +108,45 @@ def _wired(value: Any) -> Any:
     return bytes(value) if kind is memoryview else value
 
 
-def _plain(value: Any, depth: int, message: bytes) -> Any:
+def _plain(value: Any, depth: int, fixed: Fixed) -> Any:
     """Lists and maps as JSON would hold them: keys are text, dates are text, nothing is too deep."""
     if depth == 0 and isinstance(value, list | dict):
         raise SocketProtocolError("nested too deep")
     if isinstance(value, list):
-        return [_plain(item, depth - 1, message) for item in value]
+        return [_plain(item, depth - 1, fixed) for item in value]
     if isinstance(value, dict):
         return {
-            key if isinstance(key, str) else str(key): _plain(item, depth - 1, message) for key, item in value.items()
+            key if isinstance(key, str) else str(key): _plain(item, depth - 1, fixed) for key, item in value.items()
         }
     if isinstance(value, msgspec.msgpack.Ext):
-        return _extension(value, message)
+        return _extension(value, fixed)
     return iso_text(value) if hasattr(value, "isoformat") else value
 
 
-def _extension(value: msgspec.msgpack.Ext, message: bytes) -> Any:
+class Fixed:
+    """What stands behind the marks of fixexts in a message, found once: a search for each extension is quadratic."""
+
+    def __init__(self, message: bytes) -> None:
+        self._message = message
+
+    @functools.cached_property
+    def undefined(self) -> set[bytes]:
+        return set(re.findall(rb"(?s)(?<=\xd4\x00).", self._message))
+
+    @functools.cached_property
+    def dates(self) -> set[bytes]:
+        return set(re.findall(rb"(?s)(?=\xd7\x00(.{8}))", self._message))
+
+
+def _extension(value: msgspec.msgpack.Ext, fixed: Fixed) -> Any:
     """A date as text, ``undefined`` as ``None``, all else as bytes.
 
     msgspec does not tell a fixext from an ext of the same length: the message does.
     """
     data = bytes(value.data)
-    if value.code == 0 and len(data) == 1 and UNDEFINED + data in message:
+    if value.code == 0 and len(data) == 1 and data in fixed.undefined:
         return None
-    if value.code == 0 and len(data) == 8 and DATE + data in message:
+    if value.code == 0 and len(data) == 8 and data in fixed.dates:
         try:
             return iso_text(EPOCH + int.from_bytes(data, "big", signed=True) * MILLISECOND)
         except OverflowError:  # beyond the years that Python counts

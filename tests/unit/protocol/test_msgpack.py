@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import datetime as dt
 import decimal
 import enum
 import json
+import time
 import uuid
 from typing import Any
 
@@ -208,3 +210,22 @@ def test_a_circle_is_a_payload_error() -> None:
     circle.append(circle)
     with pytest.raises(PayloadError):
         encode(EVENT, "/", ["a", circle])
+
+
+@pytest.mark.parametrize("extension", [b"\xc7\x01\x00x", b"\xc7\x08\x00" + b"x" * 8, b"\xd7\x00" + b"\0" * 8])
+def test_many_extensions_are_read_in_linear_time(extension: bytes) -> None:
+    """A quarter of a megabyte of them would take a minute, were each looked for in the whole message."""
+    count = 250_000 // len(extension)
+    items = b"\xdd" + count.to_bytes(4, "big") + extension * count
+    message = b"\x83\xa4type\x02\xa3nsp\xa1/\xa4data\x92\xa1x" + items
+    began = time.process_time()
+    assert len(decode(message, 100).data[1]) == count
+    assert time.process_time() - began < 5.0
+
+
+def test_keys_that_are_nested_lists_are_refused_or_taken_and_nothing_else() -> None:
+    """As deep as msgspec reads them."""
+    for depth in range(0, 1_200, 50):
+        message = b"\x83\xa4type\x02\xa3nsp\xa1/\xa4data\x92\xa1x\x81" + b"\x91" * depth + b"\x01\x02"
+        with contextlib.suppress(SocketProtocolError):
+            decode(message, 64)
