@@ -155,8 +155,9 @@ class ServerSettings(EngineSettings):
     """Serve the browser client beside the endpoint."""
     parser: Literal["json", "msgpack"] = "json"
     """Wire of Socket.IO packets; ``msgpack`` is the one of ``socket.io-msgpack-parser``."""
-    cleanup_empty_namespaces: bool = False
-    """Forget a dynamic namespace when its last socket leaves."""
+    cleanup_empty_namespaces: bool = True
+    """Forget a dynamic namespace when its last socket leaves. Node's default is not to; but then clients can make
+    namespaces without end."""
     max_attachments: int = 10
     """Binary attachments of one packet: the browser client's own limit."""
     max_attachment_bytes: int = 10_000_000

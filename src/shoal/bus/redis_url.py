@@ -21,6 +21,7 @@ Command = tuple[bytes, ...]
 """The words of one command."""
 
 CLIENT_NAME = "shoal"
+_SECRETIVE = "cannot be read; reserved characters of a user or a password must be percent-encoded"
 _OPTIONS = frozenset({"host", "port", "db", "username", "password", "client_name"})
 
 
@@ -57,6 +58,10 @@ class Endpoint:
             client_name.encode()  # what the environment holds may be no text
             login = _login(options)
         except (ValueError, TypeError, OSError, RedisError) as error:
+            if set("/?#") & set(
+                url.partition("://")[2].rpartition("@")[0]
+            ):  # the error may quote a part of the password
+                raise ConfigurationError(f"broker {label}: {_SECRETIVE}") from None
             raise ConfigurationError(f"broker {label}: {error}") from error
         if unknown := sorted(set(options) - _OPTIONS):
             raise ConfigurationError(f"broker {label}: unknown option {unknown[0]!r} in the URL")
@@ -67,7 +72,8 @@ class Endpoint:
 
 def _label(url: str) -> str:
     scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.partition('?')[0].partition('/')[0].rpartition('@')[2]}"
+    authority, _, query = rest.partition("?")
+    return f"{scheme}://" + ("..." if "@" in query else authority.rpartition("@")[2].partition("/")[0])
 
 
 def _peer(options: dict[str, Any]) -> tuple[str, int]:

@@ -164,6 +164,8 @@ class Client:
             self._server.runners.submit(self._enter(name, packet.data))
 
     async def _enter(self, name: str, auth: dict[str, Any] | None) -> None:
+        if not self.connection.open:
+            return
         try:
             namespace = await self._server.namespaces.find(name, auth)
         except Exception:
@@ -172,6 +174,8 @@ class Client:
             namespace = None
         self._entering -= {name}
         if not self.connection.open or name in self.sockets:
+            if namespace is not None and namespace.parent is not None and not namespace.rooms.by_id:
+                self._server.namespaces.emptied(namespace)
             return
         if namespace is None:
             self._send_refusal(name, "Invalid namespace", None)

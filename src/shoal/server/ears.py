@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..cluster.messages import Broadcast as Envelope
 from ..errors import SocketProtocolError
 from ..protocol import msgpack
-from ..protocol.socketio import Decoder, Packet
+from ..protocol.socketio import EVENT, Decoder, Packet
 
 if TYPE_CHECKING:
     from .namespace import Namespace
@@ -46,14 +46,14 @@ def tell_of_envelope(namespace: Namespace, envelope: Envelope) -> None:
     except SocketProtocolError as error:  # a server may say what exceeds the bounds of what its clients may
         log.debug("another node's broadcast is not told to listeners of what goes out: %s", error)
         return
-    if packet is not None:
+    if packet is not None and packet.type is EVENT:
         tell_selected(namespace, packet.data[0], packet.data[1:], envelope.rooms, envelope.excluded)
 
 
 def _decode(namespace: Namespace, envelope: Envelope) -> Packet | None:
     server = namespace.server
     if server.settings.parser == "msgpack":
-        return msgpack.decode(envelope.attachments[0], server.settings.max_depth)
+        return msgpack.decode(b"".join(envelope.attachments), server.settings.max_depth)
     decoder = Decoder(server.limits)
     packet = decoder.feed_text(envelope.text[1:])  # behind Engine.IO's own digit
     for attachment in envelope.attachments:

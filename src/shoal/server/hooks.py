@@ -7,12 +7,12 @@ Node's ``socket.on`` does: it was there when they were made.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from .handlers import Handler
 
-__all__ = ["Hooks", "Listening"]
+__all__ = ["Hooks", "Listening", "in_line"]
 
 Function = Callable[..., Any]
 
@@ -96,19 +96,36 @@ class Hooks:
             if inspect.isawaitable(result):
                 await result
 
-    async def handle(self, event: str, args: Any, acknowledge: Callable[[Any], None]) -> bool:
-        """Call the listeners of an event. Returns whether there was one."""
+    async def handle(
+        self,
+        event: str,
+        args: Any,
+        acknowledge: Callable[[Any], None],
+        alongside: Callable[[Coroutine[Any, Any, None]], bool],
+    ) -> bool:
+        """Call the listeners of an event; concurrent ones go ``alongside``, if that takes them. Was there one?"""
         listeners = self._listeners.get(event)
         if listeners is None:
             return False
         for handler in listeners:
             if handler in self._once:
                 self._forget(event, handler)
-            result = handler.function(*handler.convert(args))
-            if inspect.isawaitable(result):
-                result = await result
-            acknowledge(result)
+            work = _call(handler, args, acknowledge)
+            if not (handler.concurrent and handler.is_async and alongside(work)):
+                await work
         return True
+
+
+async def _call(handler: Handler, args: Any, acknowledge: Callable[[Any], None]) -> None:
+    result = handler.function(*handler.convert(args))
+    if inspect.isawaitable(result):
+        result = await result
+    acknowledge(result)
+
+
+def in_line(work: Coroutine[Any, Any, None]) -> bool:
+    """Takes nothing alongside: the library's own events are told one after another."""
+    return False
 
 
 class Listening:

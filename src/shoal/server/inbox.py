@@ -12,15 +12,16 @@ import asyncio
 import inspect
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import RoomRefused
 from ..fanout.outbox import Outbox
 from ..protocol.socketio import ACK
+from ..transport.engine import is_cancelled
 from .handlers import NO_ACK, NO_HANDLERS, BadArguments, Handler
-from .hooks import Hooks, Listening
+from .hooks import Hooks, Listening, in_line
 from .limiter import TokenBucket
 
 if TYPE_CHECKING:
@@ -38,12 +39,6 @@ GOODBYE: Final = (None, None)
 
 def ignore(result: Any) -> None:
     """Nobody asked for an acknowledgement."""
-
-
-def is_cancelled(error: BaseException) -> bool:
-    """Whether the running task itself is told to end. A handler that awaits something cancelled only fails."""
-    task = asyncio.current_task()
-    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
 class Inbox(Listening):
@@ -199,7 +194,9 @@ class Inbox(Listening):
                 if not await self._passes(self._hooks, event, args):
                     return
                 # A client that sends "error" itself does not reach those who wait for the library's.
-                handled = event != "error" and await self._hooks.handle(event, args, acknowledge)
+                handled = event != "error" and await self._hooks.handle(
+                    event, args, acknowledge, lambda work: self._alongside(work, event, ack_id)
+                )
             handlers = self.namespace.handlers.events.get(event)
             unnamed = handlers is None
             if handlers is None:
@@ -207,12 +204,7 @@ class Inbox(Listening):
             for handler in handlers:
                 arguments = handler.convert(args)
                 work = self._call(handler, [event, *arguments] if unnamed else arguments, acknowledge)
-                # Beyond the bound a concurrent handler holds the line too.
-                room_for_more = self._at_work < self.namespace.settings.max_waiting_events
-                if handler.concurrent and handler.is_async and room_for_more:
-                    self._at_work += 1
-                    self.namespace.spawn(self._guard(work, event, ack_id))
-                else:
+                if not (handler.concurrent and handler.is_async and self._alongside(work, event, ack_id)):
                     await work
         except (Exception, asyncio.CancelledError) as error:
             if is_cancelled(error):
@@ -231,7 +223,7 @@ class Inbox(Listening):
 
     async def _tell_error(self, error: Exception) -> bool:
         """Call the handlers of ``error``. Returns whether there was one."""
-        told = self._hooks is not None and await self._hooks.handle("error", [error], ignore)
+        told = self._hooks is not None and await self._hooks.handle("error", [error], ignore, in_line)
         for handler in self.namespace.library_handlers.get("error"):
             await self._call(handler, [error], ignore)
             told = True
@@ -260,6 +252,14 @@ class Inbox(Listening):
         if inspect.isawaitable(result):
             result = await result
         acknowledge(result)
+
+    def _alongside(self, work: Coroutine[Any, Any, None], event: str, ack_id: int | None) -> bool:
+        """Let a concurrent handler run beside the line. Beyond the bound it is not taken, and holds the line too."""
+        if self._at_work >= self.namespace.settings.max_waiting_events:
+            return False
+        self._at_work += 1
+        self.namespace.spawn(self._guard(work, event, ack_id))
+        return True
 
     async def _guard(self, work: Awaitable[None], event: str, ack_id: int | None) -> None:
         try:

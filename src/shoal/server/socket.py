@@ -17,10 +17,13 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import AckTimeout, ConnectionRefused, NotConnected
 from ..fanout.outbox import Outbox
 from ..protocol.socketio import CONNECT, DISCONNECT
+from ..transport.engine import is_cancelled
 from .broadcast import Broadcast, room_names
+from .ears import tell_one
 from .handlers import NO_HANDLERS
 from .handshake import Handshake
-from .inbox import GOODBYE, Inbox, ignore, is_cancelled
+from .hooks import in_line
+from .inbox import GOODBYE, Inbox, ignore
 
 if TYPE_CHECKING:
     from ..transport.connection import Connection
@@ -117,7 +120,7 @@ class Socket(Inbox):
             PayloadError: The event's name is reserved, or an argument has no JSON form.
         """
         if self._hooks is not None:
-            self._hooks.tell_outgoing(event, args)
+            tell_one(self, event, args)
         text, attachments = self.namespace.encode_event(event, args)
         if self._gone is None:
             self.namespace.ticker.send(self, text, attachments)
@@ -154,7 +157,7 @@ class Socket(Inbox):
         future, ack_id = self.expect_ack()
         try:
             if self._hooks is not None:
-                self._hooks.tell_outgoing(event, args)
+                tell_one(self, event, args)
             text, attachments = self.namespace.encode_event(event, args, ack_id)
             self.namespace.ticker.send(self, text, attachments)
             async with asyncio.timeout(timeout) as deadline:
@@ -340,7 +343,7 @@ class Socket(Inbox):
                 self._left = frozenset()
             try:
                 if self._hooks is not None:
-                    await self._hooks.handle(event, [self._gone], ignore)
+                    await self._hooks.handle(event, [self._gone], ignore, in_line)
                 for handler in self.namespace.handlers.events.get(event, NO_HANDLERS):
                     args = (self, self._gone) if handler.maximum else (self,)
                     result = handler.function(*args)

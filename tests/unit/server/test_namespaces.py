@@ -199,6 +199,20 @@ class TestDynamic:
         check()
 
     @async_test
+    async def test_a_client_that_is_gone_leaves_none_behind(self) -> None:
+        """It asks for namespaces and drops the connection in the same breath."""
+        io = Server()
+        io.of(re.compile("^/d"))
+        async with TestServer(io) as server:
+            for turn in range(5):
+                client = await server.connect()
+                for number in range(5):
+                    client.connection.send(f"40/d{turn}{number},")
+                client.connection.drop()
+                await server.settle()
+            assert set(io.namespaces.by_name) == {"/"}
+
+    @async_test
     async def test_other_namespaces_are_never_forgotten(self) -> None:
         io = Server(cleanup_empty_namespaces=True)
         io.of("/static")
@@ -211,7 +225,7 @@ class TestDynamic:
 @async_test
 async def test_a_new_one_is_told() -> None:
     """One that the application names, and a child of a dynamic one when it is made."""
-    io = Server()
+    io = Server(cleanup_empty_namespaces=False)
     told: list[Namespace] = []
     io.on("new_namespace")(told.append)
     plain = io.of("/plain")

@@ -602,6 +602,39 @@ class TestOwnListeners:
             assert len(log) == 4
 
     @async_test
+    async def test_an_ear_that_raises_keeps_nothing_from_its_own_client(self, caplog: pytest.LogCaptureFixture) -> None:
+        io = Server()
+        async with TestServer(io) as server:
+            client, socket = await pair(io, server)
+            socket.on_any_outgoing(refuse)
+            client.on("vote", lambda: 1)
+            socket.emit("x", 1)
+            assert await client.receive() == ("x", 1)
+            assert await socket.call("vote") == 1
+            assert io.stats.handler_errors == 2
+        assert "a listener of what goes out failed" in caplog.text
+
+    @async_test
+    async def test_a_concurrent_handler_of_its_own_does_not_hold_the_line(self) -> None:
+        io = Server()
+        gate, log = asyncio.Event(), list[str]()
+        async with TestServer(io) as server:
+            client, socket = await pair(io, server)
+
+            async def slow() -> str:
+                await gate.wait()
+                log.append("slow")
+                return "done"
+
+            socket.on("slow", slow, concurrent=True)
+            socket.on("next", lambda: log.append("next"))
+            answer = asyncio.create_task(client.call("slow"))
+            await client.call("next")
+            gate.set()
+            assert await answer == "done"
+            assert log == ["next", "slow"]
+
+    @async_test
     async def test_broadcasts_are_told_to_those_alone_who_get_them(self, caplog: pytest.LogCaptureFixture) -> None:
         """By room, exception and call; not to who has left; and one that raises keeps nothing from anybody."""
         io = Server()
