@@ -35,6 +35,7 @@ S = TypeVar("S", bound=EngineSettings)
 F = TypeVar("F", bound=Handler)
 
 MAX_ID_LENGTH: Final = 64
+LAST_WORDS: Final = 0.5  # seconds for the handlers of `disconnect` when an engine is closed
 SUPPORTED_VERSION: Final = "4"
 
 
@@ -161,7 +162,9 @@ class BaseEngine(Generic[S]):
             answer = self.allow_request(request)
             if inspect.isawaitable(answer):
                 answer = await answer
-        except Exception:
+        except (Exception, asyncio.CancelledError) as error:
+            if is_cancelled(error):
+                raise
             log.exception("allow_request failed; the client is refused")
             return FORBIDDEN
         if answer is None or answer is True or isinstance(answer, Refusal):
@@ -216,11 +219,15 @@ class BaseEngine(Generic[S]):
         """Close every session and stop all timers. The engine can be used again afterwards."""
         for connection in list(self.sessions.values()):
             connection.close(reason)
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self.wheel.close()
+        if self._tasks:  # a task that is cancelled before its first step never runs: let those begin
+            await asyncio.wait(set(self._tasks), timeout=LAST_WORDS)
+        while self._tasks:  # again for what a cancelled one begins at its end
+            tasks = list(self._tasks)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        # The old one turns until it is empty: a client that still owes its close frame keeps its deadline.
+        self.wheel = Wheel(self.wheel.resolution)
 
     # ---- helpers of the lanes
 
@@ -271,13 +278,20 @@ class BaseEngine(Generic[S]):
         if first:
             self.tell("initial_headers", headers, request)
         self.tell("headers", headers, request)
-        return [(name, value) for name, value in headers.items() if not set("\r\n\0") & set(name + value)]
+        pairs = [(str(name), str(value)) for name, value in headers.items()]
+        return [(name, value) for name, value in pairs if not set("\r\n\0") & set(name + value)]
 
     def log_once(self, key: str, message: str, *args: Any) -> None:
         """Log a warning the first time that something of its kind happens."""
         if key not in self._logged:
             self._logged.add(key)
             log.warning(message + " (logged once; counted in the metrics)", *args)
+
+
+def is_cancelled(error: BaseException) -> bool:
+    """Whether the running task itself is told to end. A handler that awaits something cancelled only fails."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
 def _nothing() -> None:

@@ -54,6 +54,13 @@ class BoundedHttp(HttpToolsProtocol):
         if self._overhead > self._settings.max_head:
             self._refuse(TOO_LARGE)
 
+    def handle_websocket_upgrade(self) -> None:
+        """Hand the connection over, unless a request before the handshake is not answered: it would hear of no end."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.transport.close()
+        else:
+            super().handle_websocket_upgrade()
+
     def on_message_begin(self) -> None:
         self._overhead = 0
         self._expect_head()

@@ -121,6 +121,7 @@ class PollingLane:
 
     def discard(self) -> None:
         """A WebSocket took over: a GET that still waits is one that comes after it."""
+        self.resume_reading()  # a POST that waits goes on, and finds that it is too late
         self._release(None)
 
     async def wait(self, receive: Any) -> list[Packet] | None:
@@ -249,9 +250,15 @@ async def _post(connection: Connection, headers: Any, receive: Any, send: Any) -
 async def _take_post(connection: Connection, lane: PollingLane, headers: Any, receive: Any, send: Any) -> None:
     await lane.ready()
     try:
-        body = await _read(receive, connection.engine.settings.max_payload)
+        # One POST at a time: behind one that takes longer no pong would come in time.
+        async with asyncio.timeout(connection.ping_interval + connection.ping_timeout):
+            body = await _read(receive, connection.engine.settings.max_payload)
     except ConnectionResetError:
         connection.close("transport error", abort=True)
+        return
+    except TimeoutError:
+        connection.close("transport error", abort=True)
+        await respond(send, 408, b"", [*headers, (b"connection", b"close")])
         return
     if body is None:
         connection.engine.stats.too_large += 1
@@ -260,8 +267,11 @@ async def _take_post(connection: Connection, lane: PollingLane, headers: Any, re
         return
     for packet in _packets(connection, body):
         await lane.ready()
-        if connection.lane is not lane:
-            break  # closed, or upgraded meanwhile
+        if connection.lane is not lane:  # closed, or upgraded meanwhile: the client must not take it for taken
+            if connection.open:
+                await respond(send, 400, b"", headers)
+                return
+            break
         if isinstance(packet, bytes):
             connection.receive_binary(packet)
         else:

@@ -104,7 +104,6 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         # What is here now stays until the end: the collector need not look through it each time that many clients come.
-        gc.collect()
         gc.freeze()
         if self.started and self._on_started is not None:
             self._on_started()

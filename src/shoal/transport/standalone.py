@@ -11,7 +11,7 @@ from typing import Any
 from ..settings import EngineSettings
 from .asgi import EngineApp
 from .connection import Connection
-from .engine import BaseEngine
+from .engine import BaseEngine, is_cancelled
 
 __all__ = ["Engine"]
 
@@ -54,9 +54,12 @@ class Line:
             self._waiting.append((event, *args))
             if len(self._waiting) >= self._engine.settings.max_waiting_events:
                 self._connection.pause_reading()
-        elif works := self._engine.call(event, self._connection, *args):
-            self._busy = True
+            return
+        self._busy = True  # a plain handler may close its session: what follows from it comes behind it
+        if works := self._engine.call(event, self._connection, *args) or self._next():
             self._engine.spawn(self._work(works))
+        else:
+            self._busy = False
 
     async def _work(self, works: list[Coroutine[Any, Any, Any]]) -> None:
         """Await an event's coroutines, and then those of the events that came meanwhile."""
@@ -77,8 +80,10 @@ class Line:
             while works:
                 try:
                     await works.pop(0)
-                except Exception:
-                    log.exception("a handler failed")
+                except (Exception, asyncio.CancelledError) as error:
+                    if is_cancelled(error):
+                        raise
+                    log.exception("a handler failed")  # one that awaits something cancelled only fails
         finally:
             for work in works:
                 work.close()

@@ -45,10 +45,11 @@ class UpgradeProtocol(asyncio.Protocol):
         self._next: asyncio.Protocol | None = None
         self._request: Request | None = None
         self._connections: set[Any] = context["server_state"].connections
-        self._connections.add(self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        # Not before: where a TLS handshake fails, a protocol hears neither of this nor of the end.
+        self._connections.add(self)
 
     def data_received(self, data: bytes) -> None:
         """Take the request, as uvicorn has parsed and rebuilt it; hand on everything after it."""

@@ -85,7 +85,11 @@ class AsgiLane(WebSocketLane):
 
     async def run(self, receive: Any) -> None:
         """Read and write until the WebSocket is closed. Owns both tasks."""
-        await self._send_at_once()
+        try:
+            await self._send_at_once()
+        except BaseException:
+            self.lost()
+            raise
         writer = asyncio.create_task(self._write_out())
         self._reader = asyncio.create_task(self._read_in(receive))
         try:
@@ -112,8 +116,8 @@ class AsgiLane(WebSocketLane):
             self._reader.cancel()
             await asyncio.gather(self._reader, return_exceptions=True)
         with contextlib.suppress(OSError, TimeoutError):
-            await self._send({"type": "websocket.close", "code": self._code})
             async with asyncio.timeout(self.engine.settings.close_timeout):
+                await self._send({"type": "websocket.close", "code": self._code})
                 while (await receive())["type"] == "websocket.receive":
                     pass
 
@@ -202,6 +206,14 @@ class AsgiLane(WebSocketLane):
         self._hung_up = True
         self._go_on.set()
         self._wake()
+        self.engine.wheel.place(self, self.engine.wheel.now() + self.engine.settings.close_timeout)
+
+    def on_due(self, now: float) -> None:
+        """The upgrade took too long, or the client does not read what stands before the close frame."""
+        if not self._hung_up:
+            super().on_due(now)
+        elif self._reader is not None:
+            self._reader.cancel()
 
     def close(self, *, abort: bool = False) -> None:
         self.connection = None

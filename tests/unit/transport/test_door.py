@@ -247,6 +247,15 @@ async def test_a_connection_that_says_nothing_is_ended() -> None:
 
 
 @async_test
+async def test_one_that_never_becomes_a_connection_is_not_counted() -> None:
+    """Where a TLS handshake fails, a protocol is made, and hears neither of a beginning nor of an end."""
+    house = House(door=True)
+    await house.end()
+    Door(house.engine, Stock, config=house.config, server_state=house.state, app_state={})
+    assert not house.state.connections
+
+
+@async_test
 async def test_a_connection_that_says_nothing_is_closed_at_the_servers_end() -> None:
     house = House(door=True)
     (door,) = house.state.connections

@@ -463,3 +463,65 @@ async def test_the_end_of_a_session_is_told_though_a_handler_hangs() -> None:
         await server.settle()
         await engine.close()
         assert told == ["server shutting down"]
+
+
+@async_test
+async def test_a_handler_that_awaits_something_cancelled_only_fails() -> None:
+    """It is not the session's task that was cancelled: the next events are handled."""
+    engine = Engine()
+    told: list[str] = []
+
+    async def fail(session: Any, data: str) -> None:
+        told.append(data)
+        task = asyncio.create_task(asyncio.sleep(60))
+        task.cancel()
+        await task
+
+    engine.on("message")(fail)
+    engine.on("disconnect")(lambda session, reason: told.append(reason))
+    async with TestServer(engine) as server:
+        ws = await server.open()
+        for message in ("4a", "4b", "1"):
+            ws.send(message)
+        await server.settle()
+    assert told == ["a", "b", "transport close"]
+
+
+@async_test
+async def test_what_a_plain_handler_causes_comes_behind_it() -> None:
+    """One that closes its own session is through before the handlers of `disconnect` begin."""
+    engine = Engine()
+    told: list[str] = []
+
+    def close(session: Any, data: str) -> None:
+        told.append("begins")
+        session.close()
+        told.append("ends")
+
+    async def gone(session: Any, reason: str) -> None:
+        told.append(reason)
+
+    engine.on("message")(close)
+    engine.on("message")(lambda session, data: told.append("the other"))
+    engine.on("disconnect")(gone)
+    async with TestServer(engine) as server:
+        ws = await server.open()
+        ws.send("4a")
+        await server.settle()
+    assert told == ["begins", "ends", "the other", "forced close"]
+
+
+@async_test
+async def test_coroutine_handlers_hear_of_the_engines_end() -> None:
+    engine = Engine()
+    told: list[str] = []
+
+    async def gone(session: Any, reason: str) -> None:
+        await asyncio.sleep(0)
+        told.append(reason)
+
+    engine.on("disconnect")(gone)
+    async with TestServer(engine) as server:
+        await server.open()
+        await engine.close()
+        assert told == ["server shutting down"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -272,3 +273,52 @@ async def test_a_pause_in_reading_survives_the_upgrade() -> None:
         await server.settle()
         assert engine.got == ["a", "b"]
         await ws.socket.end()
+
+
+@async_test
+async def test_a_body_that_is_held_back_at_the_upgrade_is_refused() -> None:
+    """Its rest is not handled any more, and its client is told so; nothing waits for ever."""
+    engine = Echo(max_waiting_events=2)
+    gate = asyncio.Event()
+
+    async def wait(session: Any, data: str) -> None:
+        await gate.wait()
+
+    engine.on("message")(wait)
+    async with TestServer(engine) as server:
+        poller = await Poller(server).open()
+        post = asyncio.create_task(poller.request("POST", "\x1e".join(f"4{n}" for n in range(10)).encode()))
+        await server.settle()
+        assert not post.done()
+        ws = await poller.upgrade()
+        for packet in ("2probe", "5"):
+            ws.send(packet)
+        await server.settle()
+        assert (await post).status == 400
+        gate.set()
+        await server.settle()
+        assert len(engine.got) < 10
+        await ws.socket.end()
+
+
+@async_test
+async def test_a_body_that_takes_too_long_ends_its_session() -> None:
+    """Behind it no pong would come in time."""
+    engine = Echo(ping_interval=2, ping_timeout=1)
+    async with TestServer(engine) as server:
+        poller = await Poller(server).open()
+        responses: list[Any] = []
+
+        async def receive() -> Any:
+            await asyncio.Event().wait()
+
+        async def send(message: Any) -> None:
+            responses.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": server.path, "headers": [], "client": None, "scheme": "http"}
+        query = f"EIO=4&transport=polling&sid={poller.sid}".encode()
+        request = asyncio.create_task(engine({**scope, "query_string": query}, receive, send))
+        await server.clock.advance(3.5)
+        await request
+        assert responses[0]["status"] == 408
+        assert engine.sessions == {}
