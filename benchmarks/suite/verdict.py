@@ -64,7 +64,7 @@ def flatness(growth: Growth, rounds: Mapping[int, Sequence[Mapping[str, Any]]]) 
     if len(costs) < len(growth.points):
         return Flatness(costs, None, None)
     ratio = max(costs.values()) / min(costs.values())
-    return Flatness(costs, ratio, ratio <= growth.ratio)
+    return Flatness(costs, ratio, None if growth.ratio is None else ratio <= growth.ratio)
 
 
 def ratio_of(scenario: Scenario, figures: Mapping[str, Figure], subject: str, against: str) -> float | None:
