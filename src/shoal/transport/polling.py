@@ -257,7 +257,9 @@ async def _take_post(connection: Connection, lane: PollingLane, headers: Any, re
         connection.close("transport error", abort=True)
         return
     except TimeoutError:
-        connection.close("transport error", abort=True)
+        if connection.open:
+            connection.engine.stats.ping_timeouts += 1
+            connection.close("ping timeout", abort=True)
         await respond(send, 408, b"", [*headers, (b"connection", b"close")])
         return
     if body is None:
