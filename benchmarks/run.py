@@ -24,7 +24,7 @@ def main() -> int:
     """Build, measure, report. Returns 0 when the run was complete, whatever its verdicts, else 1."""
     options = _options()
     if options.render:
-        return _render(Path(options.render))
+        return _render(Path(options.render).resolve())
     try:
         missing = _build()
     except build.BuildError as error:

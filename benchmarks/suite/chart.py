@@ -85,7 +85,7 @@ def _draw_group(group: dict[str, Any], y: float, low: float, high: float) -> str
         parts.append(
             f'<rect x="{LEFT}" y="{top:.0f}" width="{end - LEFT:.1f}" height="{BAR}" rx="2" class="{CLASSES[name]}"/>'
             f'<text x="{end + 6:.1f}" y="{top + BAR - 2.5:.1f}" class="value{strong}">{escape(text)}'
-            f"{f' · {ratio:.2g}×' if name == 'Shoal' else ''}</text>"
+            f"{f' · {_times(ratio)}' if name == 'Shoal' else ''}</text>"
         )
     return "".join(parts)
 
@@ -146,3 +146,8 @@ def _draw_png(source: Path, target: Path, height: int) -> bool:
         except subprocess.TimeoutExpired:
             return False
     return target.exists()
+
+
+def _times(ratio: float) -> str:
+    """A ratio in two digits, in words of people: 0.91×, 1.8×, 160×."""
+    return f"{ratio:.0f}×" if ratio >= 10 else f"{ratio:.2g}×"
