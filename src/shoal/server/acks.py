@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import NotConnected, ShoalError
 from .ears import tell_one
+from .handlers import as_args, as_value
 from .remote import RemoteSocket, describe
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Crowd:
         here, there, missing = await self._everywhere("call", [event, list(args)], timeout)
         answers = Answers()
         for responses, silent in (here, *there):
-            answers.responses.extend(map(_as_value, responses))
+            answers.responses.extend(map(as_value, responses))
             answers.missing.extend(silent)
         answers.missing.extend(missing)
         return answers
@@ -160,16 +161,8 @@ async def _call(namespace: Namespace, selection: Selection, argument: Any, timeo
         for socket, ack_id in waiting.values():
             socket.forget_ack(ack_id)
     missing += [waiting[future][0].id for future in waiting.keys() - set(answered)]
-    return [_as_args(future.result()) for future in answered], missing
-
-
-def _as_args(value: Any) -> list[Any]:
-    """An acknowledgement as it travels between nodes, where a tuple would become a list; see :func:`_as_value`."""
-    return [] if value is None else list(value) if type(value) is tuple else [value]
-
-
-def _as_value(args: list[Any]) -> Any:
-    return args[0] if len(args) == 1 else tuple(args) if args else None
+    # As arguments: between nodes a tuple would become a list.
+    return [as_args(future.result()) for future in answered], missing
 
 
 async def _fetch(namespace: Namespace, selection: Selection, argument: Any, timeout: float) -> Any:

@@ -17,7 +17,7 @@ import msgspec
 
 from ..errors import ConfigurationError, ShoalError
 
-__all__ = ["ANY", "NO_ACK", "BadArguments", "Handler", "HandlerTable"]
+__all__ = ["ANY", "NO_ACK", "BadArguments", "Handler", "HandlerTable", "as_args", "as_value"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 Converter = Callable[[Any], Any]
@@ -38,6 +38,16 @@ NO_ACK: Final = _NoAck()
 
 ANY: Final = "*"
 """Name under which the handler of events without a handler of their own is registered."""
+
+
+def as_args(value: Any) -> list[Any]:
+    """What a handler returned as an acknowledgement's arguments: none for ``None``, several for a tuple, else one."""
+    return [] if value is None else list(value) if type(value) is tuple else [value]
+
+
+def as_value(args: list[Any]) -> Any:
+    """The reverse of :func:`as_args`: what the one who asked gets."""
+    return args[0] if len(args) == 1 else tuple(args) if args else None
 
 
 class BadArguments(ShoalError):

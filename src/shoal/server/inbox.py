@@ -20,7 +20,7 @@ from ..errors import RoomRefused
 from ..fanout.outbox import Outbox
 from ..protocol.socketio import ACK
 from ..transport.engine import is_cancelled
-from .handlers import NO_ACK, NO_HANDLERS, BadArguments, Handler
+from .handlers import NO_ACK, NO_HANDLERS, BadArguments, Handler, as_value
 from .hooks import Hooks, Listening, in_line
 from .limiter import TokenBucket
 
@@ -118,7 +118,7 @@ class Inbox(Listening):
         """Take the answer to a :meth:`call`. One that nobody waits for is ignored."""
         future = self._acks.pop(ack_id, None) if self._acks is not None and ack_id is not None else None
         if future is not None and not future.done():
-            future.set_result(args[0] if len(args) == 1 else tuple(args) if args else None)
+            future.set_result(as_value(args))
 
     def _wait(self, data: Any, ack_id: int | None) -> None:
         if self._waiting is None:
@@ -281,8 +281,9 @@ class Inbox(Listening):
         return acknowledge
 
     def _acknowledge(self, ack_id: int, result: Any) -> None:
-        """Answer an event that asked for it: ``None`` with no argument, a tuple with several, else with one."""
+        """Answer an event that asked for it."""
         if self._gone is None:
+            # What as_args() does, without the call.
             args = [] if result is None else list(result) if type(result) is tuple else [result]
             text, attachments = self.namespace.encode(ACK, args, ack_id)
             self.namespace.ticker.send(self, text, attachments)

@@ -1,4 +1,5 @@
-"""The handshake of a WebSocket on uvicorn's own connection: from the request that uvicorn parsed to a lane.
+"""The handshake of a WebSocket on uvicorn's own connection: from a request, taken apart by uvicorn or at the door, to a
+lane.
 
 A plain handshake takes a short cut; an uncommon or broken one is answered by `websockets`. Paths that are not the
 engine's go to uvicorn's own WebSocket class, for the application beside it.

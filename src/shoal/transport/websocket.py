@@ -1,7 +1,8 @@
 """WebSockets as an ASGI application sees them: works on every ASGI server.
 
 One coroutine reads; what is to be sent waits in a list for a second one, which writes and so feels the server's
-back-pressure. That is one task more than :mod:`.fastlane` needs; what a session does on it is the same.
+back-pressure. Only the packets of a handshake are sent by the reader itself, before it reads on. That is one task more
+than :mod:`.fastlane` needs; what a session does on it is the same.
 """
 
 from __future__ import annotations
