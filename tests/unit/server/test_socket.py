@@ -629,6 +629,7 @@ class TestOwnListeners:
             socket.on("slow", slow, concurrent=True)
             socket.on("next", lambda: log.append("next"))
             answer = asyncio.create_task(client.call("slow"))
+            await server.settle()
             await client.call("next")
             gate.set()
             assert await answer == "done"

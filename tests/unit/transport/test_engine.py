@@ -498,12 +498,9 @@ async def test_what_a_plain_handler_causes_comes_behind_it() -> None:
         session.close()
         told.append("ends")
 
-    async def gone(session: Any, reason: str) -> None:
-        told.append(reason)
-
     engine.on("message")(close)
     engine.on("message")(lambda session, data: told.append("the other"))
-    engine.on("disconnect")(gone)
+    engine.on("disconnect")(lambda session, reason: told.append(reason))
     async with TestServer(engine) as server:
         ws = await server.open()
         ws.send("4a")
