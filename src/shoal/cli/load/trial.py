@@ -162,6 +162,7 @@ class _Trial:
             await step(client)  # type: ignore[misc]
             done += 1
 
+        failure: BaseException | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 ticker = group.create_task(self._tick_forever(phase, lambda: done / self._plan.clients))
@@ -169,7 +170,9 @@ class _Trial:
                 await asyncio.wait(tasks)
                 ticker.cancel()
         except* ShoalError as errors:
-            raise errors.exceptions[0] from None
+            failure = errors.exceptions[0]
+        if failure is not None:  # raised in there, Python 3.11.2 would put it into a group again
+            raise failure from None
 
     async def _probe(self) -> None:
         """See that one message comes back, before a thousand are sent that cannot."""
