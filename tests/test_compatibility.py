@@ -92,5 +92,12 @@ def test_every_name_of_nodes_has_its_row(name: str) -> None:
 def test_every_scenario_of_the_surface_is_a_proof() -> None:
     """What was written for this page is linked by it, or is about the wire alone."""
     linked = {name for _, name in PROOFS}
-    for script in ("surface", "surface-options", "surface-middleware", "surface-engine", "surface-cluster"):
+    for script in (
+        "surface",
+        "surface-options",
+        "surface-middleware",
+        "surface-engine",
+        "surface-cluster",
+        "surface-recovery",
+    ):
         assert not set(scenarios(script, "fastlane")) - linked

@@ -158,6 +158,17 @@ class ServerSettings(EngineSettings):
     cleanup_empty_namespaces: bool = True
     """Forget a dynamic namespace when its last socket leaves. Node's default is not to; but then clients can make
     namespaces without end."""
+    connection_state_recovery: bool = False
+    """Let a client that lost its connection come back to its id, rooms, data and what it missed, as Node's option of
+    that name does. For one node: it needs ``memory://``. Events then have one more argument, their offset."""
+    max_disconnection_duration: float = 120.0
+    """Seconds that such a client may be away."""
+    skip_middlewares: bool = True
+    """Do not ask the middleware again about a client that came back to its state."""
+    recovery_buffer: int = 16_000_000
+    """Bytes of messages that are kept for such clients. 30,000 of a chat's."""
+    recovery_states: int = 10_000
+    """Clients that may be away at once; of more, the first to leave begin anew."""
     max_attachments: int = 10
     """Binary attachments of one packet: the browser client's own limit."""
     max_attachment_bytes: int = 10_000_000
@@ -181,6 +192,10 @@ class ServerSettings(EngineSettings):
         EngineSettings.__post_init__(self)
         if self.parser not in ("json", "msgpack"):
             raise ConfigurationError(f"parser={self.parser!r}: use 'json' or 'msgpack'")
+        if self.connection_state_recovery and self.broker != "memory://":
+            raise ConfigurationError(
+                f"connection_state_recovery works on one node only, with broker='memory://', not {self.broker!r}"
+            )
         if re.search(r"[\s#]", self.channel_prefix):
             raise ConfigurationError(f"channel_prefix={self.channel_prefix!r}: must not contain '#' or spaces")
 

@@ -81,6 +81,11 @@ ending: list[asyncio.Future[None]] = []
 # ---- a socket
 
 
+@io.use
+def ask(socket):
+    notes["asked"].append(socket.id)
+
+
 @io.on("connect")
 async def connect(socket):
     asked = socket.handshake.query.get("do", "")

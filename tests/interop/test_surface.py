@@ -42,6 +42,7 @@ EVERYTHING = {
     "SHOAL_PING_TIMEOUT": "1.0",
     "SHOAL_MAX_PAYLOAD": "20000",
 }
+RECOVERY = OPTIONS | {"SHOAL_CONNECTION_STATE_RECOVERY": "true", "SHOAL_MAX_DISCONNECTION_DURATION": "1.0"}
 WEBSOCKET_ONLY = {"SHOAL_TRANSPORTS": "websocket", "SHOAL_SERVE_CLIENT": "false"}
 NO_UPGRADES = {"SHOAL_ALLOW_UPGRADES": "false", "SHOAL_CORS_ORIGINS": "", "SHOAL_PING_INTERVAL": "0.4"}
 
@@ -70,8 +71,8 @@ def surface(lane: str, options: Mapping[str, str] = OPTIONS, app: str = "io") ->
 
 
 @contextlib.contextmanager
-def one(app: str, lane: str) -> Iterator[Lane]:
-    with surface(lane, app=app) as server:
+def one(app: str, lane: str, options: Mapping[str, str] = OPTIONS) -> Iterator[Lane]:
+    with surface(lane, options, app) as server:
         yield Lane(lane, server)
 
 
@@ -107,6 +108,7 @@ each_lane = pytest.mark.parametrize("lane", LANES)
 _one_node = side_by_side("one_node", "surface", partial(one, "in_front"))
 _guarded = side_by_side("behind_middleware", "surface-middleware", partial(one, "guarded"))
 _engine = side_by_side("engine_alone", "surface-engine", partial(one, "engine_alone"))
+_recovery = side_by_side("with_recovery", "surface-recovery", partial(one, "io", options=RECOVERY))
 _options = side_by_side("with_options", "surface-options", four)
 
 
@@ -142,6 +144,13 @@ def test_on_one_node(one_node: dict[str, Lane], lane: str, name: str) -> None:
 def test_with_options(with_options: dict[str, Lane], lane: str, name: str) -> None:
     """The scenario passes with options that differ from the defaults, over both lanes."""
     passes(with_options[lane], "surface-options", "upgrade", name)
+
+
+@each_lane
+@pytest.mark.parametrize("name", scenarios("surface-recovery", "fastlane"))
+def test_with_recovery(with_recovery: dict[str, Lane], lane: str, name: str) -> None:
+    """The scenario passes with connection state recovery, over both lanes."""
+    passes(with_recovery[lane], "surface-recovery", "upgrade", name)
 
 
 @each_lane

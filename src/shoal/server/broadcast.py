@@ -79,8 +79,11 @@ class Broadcast:
             PayloadError: The event's name is reserved, or an argument has no JSON form.
         """
         namespace = self._namespace
-        text, attachments = namespace.encode_event(event, args)
         rooms, excluded = self._rooms, self._excluded
+        if namespace.recovery is None or self._volatile:
+            text, attachments = namespace.encode_event(event, args)
+        else:
+            text, attachments = namespace.recovery.remember(namespace, event, args, rooms, excluded)
         if namespace.ears:
             tell_selected(namespace, event, args, rooms, excluded)
         namespace.ticker.broadcast(namespace.rooms, rooms, excluded, text, attachments, self._volatile)

@@ -161,6 +161,8 @@ class Client:
             self._send_refusal(name, "too many namespaces", None)
         else:
             self._entering |= {name}
+            if self._server.recovery is not None:
+                self._server.recovery.make_way(name, packet.data)
             self._server.runners.submit(self._enter(name, packet.data))
 
     async def _enter(self, name: str, auth: dict[str, Any] | None) -> None:
@@ -180,10 +182,16 @@ class Client:
         if namespace is None:
             self._send_refusal(name, "Invalid namespace", None)
             return
-        socket = Socket(self, namespace, self._server.new_socket_id(), auth)
+        recovery = self._server.recovery
+        claimed = recovery.claim(name, auth) if recovery is not None else None
+        state = claimed[0] if claimed is not None else None
+        sid = state.sid if state is not None else self._server.new_socket_id()
+        socket = Socket(self, namespace, sid, auth, state)
         self.sockets[name] = socket
         if name == "/":
             self._root = socket
+        if recovery is not None and claimed is not None:
+            recovery.resume(*claimed, socket)
         await socket.accept()
 
     def welcomed(self) -> None:

@@ -88,6 +88,7 @@ class Namespace(Broadcasting):
         self.runners = server.runners
         self.settings = server.settings
         self.stats = server.stats
+        self.recovery = server.recovery
         self._encode = server.encode
         if parent is None:
             self._register_methods()
@@ -204,6 +205,9 @@ class Namespace(Broadcasting):
         """
         if event in RESERVED_EVENTS:
             raise PayloadError(f"{event!r} is a reserved event name")
+        if self.recovery is not None and ack_id is None:
+            # The official client takes any last text for an offset: what is not remembered has the one before.
+            args = (*args, str(self.recovery.history.last))
         return self._encode(EVENT, self.name, [event, *args], ack_id)
 
     def encode(self, kind: PacketType, data: Any, ack_id: int | None = None) -> tuple[bytes, Sequence[bytes]]:

@@ -34,6 +34,7 @@ from .broadcast import Broadcasting
 from .client import Client
 from .ears import tell_of_envelope
 from .namespace import Matcher, Namespace, Namespaces
+from .recovery import Recovery
 from .runners import Runners
 from .socket import Socket
 
@@ -66,6 +67,12 @@ class ServerStats:
     """Connections closed because they entered no namespace within ``connect_timeout``."""
     namespaces_refused: int = 0
     """Namespaces refused because their client is in ``max_namespaces``."""
+    recovered: int = 0
+    """Clients that came back to their state."""
+    not_recovered: int = 0
+    """Clients that came back too late for it, or to less than they missed, and began anew."""
+    states_dropped: int = 0
+    """States forgotten because more than ``recovery_states`` clients were away."""
     rooms_refused: int = 0
     """Rooms refused: their socket is in ``max_rooms``, or the name is another socket's id."""
 
@@ -112,6 +119,7 @@ class Server(Broadcasting):
         self.runners = Runners()
         self.clients: set[Client] = set()
         self.link: Link | None = None
+        self.recovery = Recovery(self) if self.settings.connection_state_recovery else None
         self.namespaces = Namespaces(self)
         self._root = self.namespaces.of("/")
         self._app = EngineApp(self.engine, ClientFiles() if self.settings.serve_client else None)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ..transport.connection import Connection
     from .client import Client
     from .namespace import Namespace
+    from .recovery import State
 
 __all__ = ["Socket"]
 
@@ -72,12 +73,21 @@ class Socket(Inbox):
         recovered: Whether its state was restored after a lost connection.
     """
 
-    __slots__ = ("__weakref__", "_data", "_left", "_next_ack", "handshake", "recovered")
+    __slots__ = ("__weakref__", "_data", "_left", "_next_ack", "_state", "handshake", "recovered")
 
-    def __init__(self, client: Client, namespace: Namespace, sid: str, auth: dict[str, Any] | None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        namespace: Namespace,
+        sid: str,
+        auth: dict[str, Any] | None,
+        state: State | None = None,
+    ) -> None:
         super().__init__(client, namespace, sid)
         self.handshake = Handshake(client.connection, auth)
-        self.recovered = False
+        self._state = state
+        """What it may come back to, if recovery is on; one that has come back has it from the beginning."""
+        self.recovered = state is not None
         self.joined: set[str] = set()
         self.outbox = Outbox(client.connection.outbox.rules, client.connection.overflow)
         self._data: Any = None
@@ -119,6 +129,9 @@ class Socket(Inbox):
         Raises:
             PayloadError: The event's name is reserved, or an argument has no JSON form.
         """
+        if self._state is not None:  # a broadcast is remembered, and finds the client when it has come back
+            Broadcast(self.namespace, (self.id,)).emit(event, *args)
+            return
         if self._hooks is not None:
             tell_one(self, event, args)
         text, attachments = self.namespace.encode_event(event, args)
@@ -256,7 +269,8 @@ class Socket(Inbox):
         namespace = self.namespace
         accepted = False
         try:
-            for middleware in namespace.middleware:
+            skips = self.recovered and namespace.settings.skip_middlewares
+            for middleware in () if skips else namespace.middleware:
                 result = middleware.function(self)
                 if inspect.isawaitable(result):
                     await result
@@ -265,6 +279,8 @@ class Socket(Inbox):
             if self._gone is None:
                 namespace.enter(self)
                 accepted = True
+                if self._state is None and namespace.recovery is not None:
+                    self._state = namespace.recovery.begin(self)
                 for handler in namespace.connect_handlers():
                     result = handler.function(self)
                     if inspect.isawaitable(result):
@@ -296,7 +312,10 @@ class Socket(Inbox):
         held = self.outbox.take()
         self.outbox.close()
         self.outbox = self._client.connection.outbox
-        self._send_packet(CONNECT, {"sid": self.id})
+        identity = {"sid": self.id}
+        if self._state is not None:
+            identity["pid"] = self._state.pid
+        self._send_packet(CONNECT, identity)
         if held:
             ticker.carry_over(self.outbox, held)
         self.connected = True
@@ -305,6 +324,7 @@ class Socket(Inbox):
     def _refuse(self, message: str, data: Any) -> None:
         if self._gone is None:
             self._gone = "refused"
+            self._leave_state("refused")
             self.namespace.exit(self)
             self.outbox.close()
             self._client.refuse(self, message, data)
@@ -318,6 +338,7 @@ class Socket(Inbox):
         self._left = frozenset(self.rooms)
         self._gone = reason
         self.connected = False
+        self._leave_state(reason)
         self.namespace.exit(self)
         self._client.forget(self)
         acks, self._acks = self._acks, None
@@ -336,6 +357,12 @@ class Socket(Inbox):
         elif self._hooks is not None or self.namespace.has_goodbye:
             self._busy = True
             self.namespace.runners.submit(self._work(*GOODBYE))
+
+    def _leave_state(self, reason: str) -> None:
+        """Leave what this client may come back to; if it may not, be done with it."""
+        recovery = self.namespace.recovery
+        if self._state is not None and recovery is not None and not recovery.leave(self._state, self._left, reason):
+            self._state = None
 
     async def _say_goodbye(self) -> None:
         for event in ("disconnecting", "disconnect"):

@@ -111,6 +111,8 @@ class TestClient:
         connected: Whether it was accepted and has not left.
         reason: Why it left, in the words of the JavaScript client: ``io server disconnect``, ``transport close``.
         received: Events that came and were not taken by :meth:`receive`, nor by a handler.
+        recovery: What the official client adds to ``auth`` when it comes back to its state; empty unless the server's
+            option ``connection_state_recovery`` is on.
     """
 
     __test__ = False  # pytest shall not collect it
@@ -121,6 +123,7 @@ class TestClient:
         self.connected = False
         self.reason: str | None = None
         self.received: list[Received] = []
+        self.recovery: dict[str, str] = {}
         self._manager = manager
         self._handlers: dict[str, Callable[..., Any]] = {}
         self._acks: dict[int, asyncio.Future[Any]] = {}
@@ -294,6 +297,8 @@ class TestClient:
                 answer.set_result(args[0] if len(args) == 1 else tuple(args) if args else None)
         elif packet.type is CONNECT:
             self.id, self.connected = packet.data["sid"], True
+            if "pid" in packet.data:
+                self.recovery = {"pid": packet.data["pid"]}
         elif packet.type is CONNECT_ERROR:
             self._refused = ConnectionRefused(packet.data["message"], packet.data.get("data"))
             self.left("refused")
@@ -304,6 +309,8 @@ class TestClient:
     def _take_event(self, event: Received, ack_id: int | None) -> None:
         if ack_id is not None:
             event.ack = lambda *args: self._acknowledge(ack_id, args)
+        elif self.recovery and event.args and isinstance(event.args[-1], str):
+            self.recovery["offset"] = event.args[-1]
         handler = self._handlers.get(event.event)
         if handler is None:
             self.received.append(event)

@@ -1,0 +1,113 @@
+"""What was said of late, for clients that lost their connection and come back: they are told again what they missed.
+
+Messages are numbered in the order in which they were emitted; a client says the number of the last one that it got,
+its offset. Kept are the encoded bytes and for whom they were, within a bound of bytes and of time. Who the clients are
+is not known here.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence, Set
+from typing import Final, NamedTuple
+
+__all__ = ["History", "Said"]
+
+# What a message costs beside its bytes, and what each room costs that is named with it. Measured on CPython 3.11.
+OVERHEAD: Final = 300
+PER_ROOM: Final = 80
+
+
+class Said(NamedTuple):
+    """One message."""
+
+    offset: int
+    time: float
+    namespace: str
+    rooms: tuple[str, ...]
+    """None: everyone in the namespace."""
+    excluded: tuple[str, ...]
+    text: bytes
+    attachments: Sequence[bytes]
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes on the wire, without frames."""
+        return len(self.text) + sum(map(len, self.attachments))
+
+    @property
+    def cost(self) -> int:
+        """Bytes that it takes here, near enough."""
+        return OVERHEAD + PER_ROOM * (len(self.rooms) + len(self.excluded)) + self.size
+
+    def was_for(self, rooms: Set[str]) -> bool:
+        """Whether it went to a member of these rooms, its own id among them."""
+        if self.rooms and rooms.isdisjoint(self.rooms):
+            return False
+        return rooms.isdisjoint(self.excluded)
+
+
+class History:
+    """The recent messages of a server.
+
+    Args:
+        limit: Bytes that they may take together; beyond it the oldest are forgotten.
+        lifetime: Seconds after which one is forgotten.
+    """
+
+    __slots__ = ("_lifetime", "_limit", "_said", "forgotten", "last", "size")
+
+    def __init__(self, limit: int, lifetime: float) -> None:
+        self._limit = limit
+        self._lifetime = lifetime
+        self._said: deque[Said] = deque()
+        self.last = 0
+        """Offset of the newest message."""
+        self.forgotten = 0
+        """Offset of the newest message that is not here any more."""
+        self.size = 0
+        """Bytes that all of them take."""
+
+    def __len__(self) -> int:
+        return len(self._said)
+
+    def next_offset(self) -> int:
+        """The offset of the message that comes next. Whoever takes it may :meth:`add` the message, or leave a gap."""
+        self.last += 1
+        return self.last
+
+    def add(self, said: Said) -> None:
+        """Remember a message, whose offset is the newest."""
+        self._said.append(said)
+        self.size += said.cost
+        while self.size > self._limit or (self._said and self._said[0].time + self._lifetime < said.time):
+            oldest = self._said.popleft()
+            self.size -= oldest.cost
+            self.forgotten = oldest.offset
+
+    def since(self, offset: int, namespace: str, rooms: Set[str], limit: int) -> list[Said] | None:
+        """What a client missed.
+
+        Args:
+            offset: Of the last message that it got.
+            namespace: Where it was.
+            rooms: The rooms that it was in, its own id among them.
+            limit: Bytes that it may have missed.
+
+        Returns:
+            The messages in their order; ``None`` if some may be forgotten, if it missed more than the limit, or if the
+            offset is none.
+        """
+        if not self.forgotten <= offset <= self.last:
+            return None
+        missed: list[Said] = []
+        for said in reversed(self._said):
+            if said.offset <= offset:
+                break
+            if said.namespace == namespace and said.was_for(rooms):
+                limit -= said.size
+                if limit < 0:
+                    return None
+                missed.append(said)
+        missed.reverse()
+        return missed
