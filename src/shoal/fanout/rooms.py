@@ -3,11 +3,15 @@
 A member is anything with an ``id``, a set ``joined`` and an ``outbox``. Its own id is a room too, without an entry:
 most connections never get a message by it. Joining and leaving cost the same however many others there are. Nothing
 here knows a namespace's name, a handler or another node.
+
+A room is a dict of its members without values, not a set: members are walked in the order in which they came, which is
+near the order of their objects in memory and of their sockets in the kernel. In the order of a set, by address modulo
+its size, nearly every step of a walk over a large room misses the caches.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Generic, Protocol, TypeVar
 
 from .outbox import Outbox
@@ -38,9 +42,9 @@ class Rooms(Generic[M]):
 
     def __init__(self, before_change: Callable[[Rooms[M], str | None], None]) -> None:
         self._before_change = before_change
-        self._rooms: dict[str, set[M]] = {}
+        self._rooms: dict[str, dict[M, None]] = {}
         self.by_id: dict[str, M] = {}
-        self.everyone: set[M] = set()
+        self.everyone: dict[M, None] = {}
 
     def __len__(self) -> int:
         return len(self._rooms)
@@ -57,7 +61,7 @@ class Rooms(Generic[M]):
         self._before_change(self, None)
         self._before_change(self, member.id)
         self.by_id[member.id] = member
-        self.everyone.add(member)
+        self.everyone[member] = None
 
     def exit(self, member: M) -> list[str]:
         """A member goes, from every room. Returns the rooms that are empty now."""
@@ -66,7 +70,7 @@ class Rooms(Generic[M]):
             self._before_change(self, None)
             self._before_change(self, member.id)
             del self.by_id[member.id]
-            self.everyone.discard(member)
+            self.everyone.pop(member, None)
         return emptied
 
     def join(self, member: M, room: str) -> bool:
@@ -77,9 +81,9 @@ class Rooms(Generic[M]):
         member.joined.add(room)
         members = self._rooms.get(room)
         if members is not None:
-            members.add(member)
+            members[member] = None
             return False
-        self._rooms[room] = {member}
+        self._rooms[room] = {member: None}
         return True
 
     def leave(self, member: M, room: str) -> bool:
@@ -89,25 +93,28 @@ class Rooms(Generic[M]):
         self._before_change(self, room)
         member.joined.discard(room)
         members = self._rooms[room]
-        members.discard(member)
+        members.pop(member, None)
         if members:
             return False
         del self._rooms[room]
         return True
 
-    def members(self, room: str) -> Collection[M]:
+    def members(self, room: str) -> Mapping[M, None]:
         """Members of one room, live: do not keep it, do not change it."""
         if (found := self._rooms.get(room)) is not None:
             return found
-        return (self.by_id[room],) if room in self.by_id else ()
+        return {self.by_id[room]: None} if room in self.by_id else {}
 
-    def select(self, rooms: Collection[str], excluded: Collection[str]) -> set[M]:
+    def select(self, rooms: Collection[str], excluded: Collection[str]) -> Mapping[M, None]:
         """Members of any of ``rooms`` (of none named: everyone) and of none of ``excluded``. Not to be changed."""
-        if not excluded:
-            if not rooms:
-                return self.everyone
-            if len(rooms) == 1:
-                members = self.members(next(iter(rooms)))
-                return members if isinstance(members, set) else set(members)
-        chosen = set().union(*[self.members(room) for room in rooms]) if rooms else set(self.everyone)
-        return chosen.difference(*[self.members(room) for room in excluded])
+        if not excluded and len(rooms) < 2:
+            for room in rooms:
+                return self.members(room)
+            return self.everyone
+        chosen: dict[M, None] = {} if rooms else dict(self.everyone)
+        for room in rooms:
+            chosen.update(self.members(room))
+        for room in excluded:
+            for member in self.members(room):
+                chosen.pop(member, None)
+        return chosen

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from ..protocol.engineio import Packet
@@ -36,7 +36,7 @@ class Batch:
         self.rooms = rooms
         self.excluded = excluded
         self.volatile = volatile
-        self.members: set[Any] = table.select(rooms, excluded)
+        self.members: Mapping[Any, None] = table.select(rooms, excluded)
         self.messages: list[tuple[bytes, Sequence[bytes]]] = []
         self.frames: list[bytes] = []
         self.caught_up: dict[Outbox, int] = {}

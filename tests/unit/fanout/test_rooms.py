@@ -100,7 +100,7 @@ class Town(RuleBasedStateMachine):
     def agrees(self) -> None:
         if not hasattr(self, "rooms"):
             return
-        assert self.rooms.everyone == self.inside
+        assert set(self.rooms.everyone) == self.inside
         assert self.rooms.by_id == {person.id: person for person in self.inside}
         for room in self.all_names():
             assert set(self.rooms.members(room)) == self.model[room]
