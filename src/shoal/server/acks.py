@@ -180,11 +180,17 @@ async def _join(namespace: Namespace, selection: Selection, argument: Any, timeo
 async def _leave(namespace: Namespace, selection: Selection, argument: Any, timeout: float) -> Any:
     for socket in _members(namespace, selection):
         await socket.leave(*argument)
+    if namespace.recovery is not None:
+        for state in namespace.recovery.away_from(*selection):
+            namespace.recovery.change_rooms(state, state.rooms.difference(argument))
 
 
 async def _disconnect(namespace: Namespace, selection: Selection, argument: Any, timeout: float) -> Any:
     for socket in _members(namespace, selection):
         await socket.disconnect(bool(argument))
+    if namespace.recovery is not None:
+        for state in namespace.recovery.away_from(*selection):
+            namespace.recovery.forget(state)
 
 
 LOCAL: dict[str, Local] = {

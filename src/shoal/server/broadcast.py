@@ -84,12 +84,12 @@ class Broadcast:
             text, attachments = namespace.encode_event(event, args)
         else:
             text, attachments = namespace.recovery.remember(namespace, event, args, rooms, excluded)
-        if namespace.ears:
-            tell_selected(namespace, event, args, rooms, excluded)
         namespace.ticker.broadcast(namespace.rooms, rooms, excluded, text, attachments, self._volatile)
         link = namespace.link
         if link is not None and not self._local and not (len(rooms) == 1 and rooms[0] in namespace.rooms.by_id):
             link.publish(Envelope(namespace.name, rooms, excluded, text, attachments, self._volatile))
+        if namespace.ears:  # last: what a listener says comes behind what it heard
+            tell_selected(namespace, event, args, rooms, excluded)
 
     # ---- questions to the selected sockets: see acks.py
 

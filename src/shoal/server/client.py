@@ -26,6 +26,8 @@ from ..transport.connection import Connection
 from .socket import Socket
 
 if TYPE_CHECKING:
+    from .namespace import Namespace
+    from .recovery import Recovery
     from .server import Server
 
 __all__ = ["Client"]
@@ -38,7 +40,17 @@ EVENT_DIGIT = b"2"
 class Client:
     """A connection and its sockets."""
 
-    __slots__ = ("_decoder", "_entering", "_max_depth", "_root", "_server", "connection", "slot", "sockets")
+    __slots__ = (
+        "_decoder",
+        "_entering",
+        "_max_depth",
+        "_root",
+        "_server",
+        "_told_again",
+        "connection",
+        "slot",
+        "sockets",
+    )
 
     def __init__(self, server: Server, connection: Connection) -> None:
         self._server = server
@@ -50,6 +62,8 @@ class Client:
         """Namespaces that are being looked for."""
         self._decoder: Decoder | None = None
         """Only while a packet waits for attachments."""
+        self._told_again = 0
+        """Bytes that its sockets had missed when they came back."""
         self._max_depth = server.settings.max_depth
         self.slot = -1
         if server.settings.parser == "msgpack":
@@ -161,8 +175,6 @@ class Client:
             self._send_refusal(name, "too many namespaces", None)
         else:
             self._entering |= {name}
-            if self._server.recovery is not None:
-                self._server.recovery.make_way(name, packet.data)
             self._server.runners.submit(self._enter(name, packet.data))
 
     async def _enter(self, name: str, auth: dict[str, Any] | None) -> None:
@@ -183,15 +195,33 @@ class Client:
             self._send_refusal(name, "Invalid namespace", None)
             return
         recovery = self._server.recovery
-        claimed = recovery.claim(name, auth) if recovery is not None else None
-        state = claimed[0] if claimed is not None else None
-        sid = state.sid if state is not None else self._server.new_socket_id()
-        socket = Socket(self, namespace, sid, auth, state)
-        self.sockets[name] = socket
-        if name == "/":
+        if recovery is None:
+            await self._add(Socket(self, namespace, self._server.new_socket_id(), auth)).accept()
+        elif recovery.make_way(name, auth):
+            # Once more, behind the disconnect handlers of the one before; its namespace may have ended with it.
+            self._entering |= {name}
+            self._server.runners.submit(self._enter(name, auth))
+        else:
+            await self._come_back(recovery, namespace, auth)
+
+    def _add(self, socket: Socket) -> Socket:
+        self.sockets[socket.namespace.name] = socket
+        if socket.namespace.name == "/":
             self._root = socket
-        if recovery is not None and claimed is not None:
-            recovery.resume(*claimed, socket)
+        return socket
+
+    async def _come_back(self, recovery: Recovery, namespace: Namespace, auth: dict[str, Any] | None) -> None:
+        """Enter a namespace, with the state that the client may have there."""
+        # Beyond its outbox a client would be cut off, only to come back and be cut off again.
+        limit = self._server.settings.max_outbox // 2 - self._told_again
+        claimed = recovery.claim(namespace.name, auth, limit)
+        if claimed is None:
+            await self._add(Socket(self, namespace, self._server.new_socket_id(), auth)).accept()
+            return
+        state, missed = claimed
+        self._told_again += sum([said.size for said in missed])
+        socket = self._add(Socket(self, namespace, state.sid, auth, state))
+        recovery.resume(state, missed, socket)
         await socket.accept()
 
     def welcomed(self) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..errors import ConfigurationError, PayloadError, RoomRefused
@@ -207,7 +207,7 @@ class Namespace(Broadcasting):
             raise PayloadError(f"{event!r} is a reserved event name")
         if self.recovery is not None and ack_id is None:
             # The official client takes any last text for an offset: what is not remembered has the one before.
-            args = (*args, str(self.recovery.history.last))
+            args = (*args, self.recovery.offset)
         return self._encode(EVENT, self.name, [event, *args], ack_id)
 
     def encode(self, kind: PacketType, data: Any, ack_id: int | None = None) -> tuple[bytes, Sequence[bytes]]:
@@ -222,6 +222,19 @@ class Namespace(Broadcasting):
         """A socket passed the middleware."""
         self.rooms.enter(socket)
 
+    def enter_again(self, socket: Socket, rooms: Iterable[str]) -> set[str]:
+        """A socket comes back to its rooms. Returns those that it is the first in, for :meth:`tell_of_rooms`."""
+        self.rooms.enter(socket)
+        return {room for room in rooms if self.rooms.join(socket, room)}
+
+    def tell_of_rooms(self, socket: Socket, rooms: Iterable[str], created: Collection[str]) -> None:
+        """Tell the listeners of rooms where a socket is now."""
+        for room in rooms:
+            if room in created:
+                self.tell("create_room", room)
+            if room in socket.joined:  # unless a listener has sent it away
+                self.tell("join_room", room, socket.id)
+
     def put(self, socket: Socket, room: str) -> bool:
         """Put a socket into a room. Returns whether messages of other nodes are sure to reach it there.
 
@@ -232,7 +245,8 @@ class Namespace(Broadcasting):
             if len(socket.joined) >= self.settings.max_rooms:
                 self._refuse_room("in as many rooms as are allowed")
             is_elsewhere = self.link is not None and self.link.is_elsewhere(room)
-            if is_elsewhere or self.rooms.by_id.get(room, socket) is not socket:
+            is_away = self.recovery is not None and self.recovery.is_away(room)
+            if is_elsewhere or is_away or self.rooms.by_id.get(room, socket) is not socket:
                 self._refuse_room("a room must not be named like the id of another socket")
             first = self.rooms.join(socket, room)
             if first:

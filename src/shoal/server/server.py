@@ -215,6 +215,8 @@ class Server(Broadcasting):
         if self.link is not None and self._started is not None:
             await self.link.close()
         self.ticker.forget_loop()
+        if self.recovery is not None:
+            self.recovery.rest()
         self._started = None
 
     async def _run_out(self, seconds: float) -> None:

@@ -11,13 +11,14 @@ import asyncio
 import inspect
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import AckTimeout, ConnectionRefused, NotConnected
 from ..fanout.outbox import Outbox
 from ..protocol.socketio import CONNECT, DISCONNECT
 from ..transport.engine import is_cancelled
+from .awaitables import DONE, Later
 from .broadcast import Broadcast, room_names
 from .ears import tell_one
 from .handlers import NO_HANDLERS
@@ -38,29 +39,8 @@ log = logging.getLogger("shoal.server")
 INTERNAL_ERROR: Final = "internal error"
 # Reasons of the server's own: what such a client had sent before is not handled any more, as in Node's server.
 SENT_AWAY: Final = frozenset({"server namespace disconnect", "forced server close"})
-
-
-class _Done:
-    """An awaitable that is done. Nothing is lost if nobody awaits it."""
-
-    def __await__(self) -> Generator[Any, None, None]:
-        return
-        yield
-
-
-DONE: Final = _Done()
-
-
-class _Later:
-    """An awaitable that runs ``wait`` only if it is awaited."""
-
-    __slots__ = ("_wait",)
-
-    def __init__(self, wait: Callable[[], Awaitable[None]]) -> None:
-        self._wait = wait
-
-    def __await__(self) -> Generator[Any, None, None]:
-        return self._wait().__await__()
+# Seconds that a client which came back waits for the disconnect handlers of its socket before.
+GOODBYE_TIMEOUT: Final = 5.0
 
 
 class Socket(Inbox):
@@ -120,6 +100,8 @@ class Socket(Inbox):
     @data.setter
     def data(self, value: Any) -> None:
         self._data = value
+        if self._state is not None and self._gone is not None:
+            self._state.data = value
 
     # ---- out
 
@@ -129,8 +111,8 @@ class Socket(Inbox):
         Raises:
             PayloadError: The event's name is reserved, or an argument has no JSON form.
         """
-        if self._state is not None:  # a broadcast is remembered, and finds the client when it has come back
-            Broadcast(self.namespace, (self.id,)).emit(event, *args)
+        if self._state is not None and self.namespace.recovery is not None:
+            self.namespace.recovery.tell(self._state, self.namespace, event, args)
             return
         if self._hooks is not None:
             tell_one(self, event, args)
@@ -235,12 +217,16 @@ class Socket(Inbox):
         unconfirmed = [room for room in room_names(rooms) if not self.namespace.put(self, room)]
         if not unconfirmed:
             return DONE
-        return _Later(lambda: self.namespace.confirm(unconfirmed))
+        return Later(lambda: self.namespace.confirm(unconfirmed))
 
     def leave(self, *rooms: str) -> Awaitable[None]:
         """Leave rooms. It is done when this returns."""
-        for room in room_names(rooms):
+        names = room_names(rooms)
+        for room in names:
             self.namespace.take(self, room)
+        recovery = self.namespace.recovery
+        if self._gone is not None and self._state is not None and recovery is not None:
+            recovery.change_rooms(self._state, self._state.rooms.difference(names))
         return DONE
 
     def disconnect(self, close: bool = False) -> Awaitable[None]:
@@ -254,6 +240,8 @@ class Socket(Inbox):
         elif self._gone is None:
             self._send_packet(DISCONNECT, None)
             self.closed("server namespace disconnect")
+        if self._gone is not None and self._state is not None and self.namespace.recovery is not None:
+            self.namespace.recovery.forget(self._state)
         return DONE
 
     def on_any_outgoing(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -268,6 +256,9 @@ class Socket(Inbox):
         """Ask middleware and connect handlers; then answer CONNECT, or refuse."""
         namespace = self.namespace
         accepted = False
+        if self._state is not None and self._state.farewell is not None:
+            # The handlers of the socket before may be at work still; they are told that it left, before this one comes.
+            await asyncio.wait([self._state.farewell], timeout=GOODBYE_TIMEOUT)
         try:
             skips = self.recovered and namespace.settings.skip_middlewares
             for middleware in () if skips else namespace.middleware:
@@ -302,6 +293,8 @@ class Socket(Inbox):
         # It left before it was accepted: what it sent meanwhile must not reach a handler.
         if accepted:
             await self._say_goodbye()
+        else:
+            self._said_goodbye()
         self._drop_waiting()
 
     def _welcome(self) -> None:
@@ -337,8 +330,8 @@ class Socket(Inbox):
         was_connected = self.connected
         self._left = frozenset(self.rooms)
         self._gone = reason
-        self.connected = False
         self._leave_state(reason)
+        self.connected = False
         self.namespace.exit(self)
         self._client.forget(self)
         acks, self._acks = self._acks, None
@@ -357,14 +350,27 @@ class Socket(Inbox):
         elif self._hooks is not None or self.namespace.has_goodbye:
             self._busy = True
             self.namespace.runners.submit(self._work(*GOODBYE))
+        else:
+            self._said_goodbye()
 
     def _leave_state(self, reason: str) -> None:
         """Leave what this client may come back to; if it may not, be done with it."""
-        recovery = self.namespace.recovery
-        if self._state is not None and recovery is not None and not recovery.leave(self._state, self._left, reason):
+        recovery, state = self.namespace.recovery, self._state
+        if state is not None and recovery is not None and not recovery.leave(state, self, self._left, reason):
             self._state = None
 
     async def _say_goodbye(self) -> None:
+        try:
+            await self._tell_that_it_left()
+        finally:
+            self._said_goodbye()
+
+    def _said_goodbye(self) -> None:
+        """The disconnect handlers have run, if there were any."""
+        if self._state is not None and self.namespace.recovery is not None:
+            self.namespace.recovery.said_goodbye(self)
+
+    async def _tell_that_it_left(self) -> None:
         for event in ("disconnecting", "disconnect"):
             if event == "disconnect":
                 self._left = frozenset()

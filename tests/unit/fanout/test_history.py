@@ -88,12 +88,23 @@ def test_a_message_larger_than_the_bound_leaves_nothing() -> None:
 
 
 def test_the_oldest_are_forgotten_with_time() -> None:
+    """That costs nobody a thing: after so long nobody can have missed one."""
     history = History(MUCH, 60)
     for time in (0.0, 30.0, 60.0, 90.5):
         said(history, time=time)
-    assert history.forgotten == 2
-    assert missed(history, 1, {"me"}) is None
-    assert missed(history, 2, {"me"}) == [3, 4]
+    assert (len(history), history.forgotten) == (2, 0)
+    assert missed(history, 1, {"me"}) == [3, 4]
+    history.expire(130.0)
+    assert (len(history), missed(history, 0, {"me"})) == (1, [4])
+
+
+def test_what_clients_choose_counts() -> None:
+    """Names of rooms and many small attachments take as much memory as texts."""
+    history = History(MUCH, 60)
+    said(history, rooms=("r" * 900_000,), excluded=("é" * 10,))
+    assert history.size > 900_000
+    said(history, attachments=tuple(bytes([number]) for number in range(100)))
+    assert history.size > 900_000 + 100 * 34
 
 
 def test_an_offset_that_was_taken_and_not_used_is_a_gap() -> None:

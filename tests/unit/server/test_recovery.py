@@ -134,7 +134,7 @@ async def test_an_offset_from_before_it_came_brings_nothing_more() -> None:
         anna = await server.connect()
         anna.connection.drop()
         io.emit("news")
-        again = await server.connect(auth={**anna.recovery, "offset": "0"})
+        again = await server.connect(auth={**anna.recovery, "offset": f"{io.engine.tag}.0"})
         assert events(again) == [("news",)]
 
 
@@ -284,9 +284,28 @@ def test_a_secret_that_is_none(auth: Any) -> None:
     check()
 
 
-@pytest.mark.parametrize("offset", ["", "-1", "x", "1.0", "١", "9" * 19, "9" * 5_000, 1, None, ["1"], "99"], ids=repr)
-def test_an_offset_that_is_none(offset: Any) -> None:
-    """Begins anew; ``null`` is the absence of one. The state is spent."""
+FOREIGN: list[Any] = [
+    "",
+    "-1",
+    "x",
+    "1",
+    "99",
+    ".1",
+    "abcdef.1",
+    "{tag}",
+    "{tag}.",
+    "{tag}.x",
+    "{tag}.-1",
+    "{tag}.١",
+    1,
+    ["1"],
+]
+FOREIGN += [None, "{tag}." + "9" * 19, "{tag}." + "9" * 5_000]
+
+
+@pytest.mark.parametrize("offset", FOREIGN, ids=lambda offset: repr(offset)[:20])
+def test_an_offset_that_is_none_of_this_server(offset: Any) -> None:
+    """The client got it from an earlier process, and nothing from this one: it has missed all since it came."""
 
     @async_test
     async def check() -> None:
@@ -296,11 +315,48 @@ def test_an_offset_that_is_none(offset: Any) -> None:
             io.emit("news")
             await server.settle()
             anna.connection.drop()
-            again = await server.connect(auth={**anna.recovery, "offset": offset})
-            assert (again.id == anna.id) is (offset is None)
-            assert io.stats.not_recovered == (0 if offset is None else 1)
+            shown = offset.replace("{tag}", io.engine.tag) if isinstance(offset, str) else offset
+            again = await server.connect(auth={**anna.recovery, "offset": shown})
+            assert again.id == anna.id
+            assert events(again) == [("news",)]
 
     check()
+
+
+@async_test
+async def test_an_offset_that_was_not_given_yet() -> None:
+    """Begins anew: nobody can say what it has."""
+    io = recovering()
+    async with TestServer(io) as server:
+        anna = await server.connect()
+        io.emit("news")
+        await server.settle()
+        anna.connection.drop()
+        again = await server.connect(auth={**anna.recovery, "offset": f"{io.engine.tag}.2"})
+        assert again.id != anna.id
+        assert io.stats.not_recovered == 1
+
+
+@async_test
+async def test_an_offset_of_an_earlier_server_hides_nothing() -> None:
+    """The official client keeps its offset when it begins anew; the numbers of another process mean nothing here."""
+    before, io = recovering(), recovering()
+    async with TestServer(before) as server:
+        anna = await server.connect()
+        for number in range(50):
+            before.emit("old", number)
+        await server.settle()
+        old = anna.recovery
+    async with TestServer(io) as server:
+        anna = await server.connect(auth=old)
+        anna.connection.pause()
+        for number in range(60):
+            io.emit("news", number)
+        await server.settle()
+        anna.connection.drop()
+        again = await server.connect(auth={"pid": anna.recovery["pid"], "offset": old["offset"]})
+        assert again.id == anna.id
+        assert events(again) == [("news", number) for number in range(60)]
 
 
 @async_test
@@ -390,11 +446,12 @@ async def test_every_event_without_an_ack_has_an_offset() -> None:
         io.volatile.emit("volatile", "text")
         io.sockets[anna.id].emit("direct", "text")
         await server.settle()
+        tag = io.engine.tag
         assert [tuple(event) for event in anna.received] == [
-            ("in middleware", "text", "0"),
-            ("news", "text", "1"),
-            ("volatile", "text", "1"),
-            ("direct", "text", "2"),
+            ("in middleware", "text", f"{tag}.0"),
+            ("news", "text", f"{tag}.1"),
+            ("volatile", "text", f"{tag}.1"),
+            ("direct", "text", f"{tag}.2"),
         ]
         anna.on("question", lambda *args: args)
         assert await io.sockets[anna.id].call("question", "text") == "text"
@@ -454,3 +511,310 @@ async def test_without_the_option_nothing_is_added() -> None:
 def test_it_is_for_one_node() -> None:
     with pytest.raises(ConfigurationError, match="connection_state_recovery works on one node only"):
         Server(connection_state_recovery=True, broker="redis://127.0.0.1:1")
+
+
+# ---- in between
+
+
+@async_test
+async def test_a_room_cannot_be_named_like_one_who_is_away() -> None:
+    """It would get what is said to that client, now and when it is back."""
+    io = recovering()
+    async with TestServer(io) as server:
+        anna, eve = await server.connect(), await server.connect()
+        stale = io.sockets[anna.id]
+        anna.connection.drop()
+        await server.settle()
+        await eve.emit("sit", anna.id)
+        assert io.stats.rooms_refused == 1
+        stale.emit("secret")
+        again = await back(server, anna)
+        io.to(anna.id).emit("another")
+        await server.settle()
+        assert events(again) == [("secret",), ("another",)]
+        assert events(eve) == []
+        again.connection.drop()
+        await server.clock.advance(300)
+        await eve.emit("sit", anna.id)
+        assert io.stats.rooms_refused == 1
+
+
+@async_test
+async def test_listeners_of_rooms_come_behind_what_was_missed() -> None:
+    """They hear of a socket when it is in all of its rooms; what they say there is new to it."""
+    io = recovering()
+
+    @io.on("join_room")
+    def joined(room: str, socket_id: str) -> None:
+        io.to("front", "back").emit("joined", room)
+
+    async with TestServer(io) as server:
+        anna = await server.connect()
+        await anna.emit("sit", "front")
+        await anna.emit("sit", "back")
+        anna.connection.drop()
+        anna.received.clear()
+        await server.settle()
+        io.to("front").emit("one")
+        io.to("back").emit("two")
+        again = await back(server, anna)
+        heard = events(again)
+        assert heard[:2] == [("one",), ("two",)]
+        assert sorted(heard[2:]) == [("joined", "back"), ("joined", "front")]
+        again.connection.drop()
+        assert sorted(events(await back(server, again))) == [("joined", "back"), ("joined", "front")]
+
+
+@async_test
+async def test_a_listener_of_rooms_may_send_it_away() -> None:
+    """Nothing of it is left in any room."""
+    io = recovering()
+    banned: set[str] = set()
+
+    @io.on("join_room")
+    def joined(room: str, socket_id: str) -> None:
+        if socket_id in banned:
+            io.sockets[socket_id].disconnect()
+
+    async with TestServer(io) as server:
+        anna = await server.connect()
+        await anna.emit("sit", "front")
+        await anna.emit("sit", "back")
+        anna.connection.drop()
+        await server.settle()
+        banned.add(anna.id)
+        connection = await server.open()
+        connection.send("40" + json.dumps(anna.recovery))
+        await server.settle()
+        assert (io.sockets, io.of("/").rooms.names()) == ({}, [])
+
+
+@pytest.mark.parametrize("handler", ["of an event", "of disconnect"])
+def test_it_comes_back_behind_the_handlers_of_its_socket_before(handler: str) -> None:
+    """Presence that is kept by connect and disconnect ends as it should, however slow they are."""
+
+    @async_test
+    async def check() -> None:
+        io = recovering()
+        online: set[str] = set()
+        io.on("connect")(lambda socket: online.add(socket.id))
+
+        @io.on("work")
+        async def work(socket: Socket) -> None:
+            await asyncio.sleep(3)
+
+        @io.on("disconnect")
+        async def disconnect(socket: Socket, reason: str) -> None:
+            if handler == "of disconnect":
+                await asyncio.sleep(3)
+            online.discard(socket.id)
+
+        async with TestServer(io) as server:
+            anna = await server.connect()
+            if handler == "of an event":
+                anna.send("work")
+                await server.settle()
+            anna.connection.drop()
+            io.emit("news")
+            again = await back(server, anna)
+            assert online == {anna.id}
+            assert again.connected
+            assert events(again) == [("news",)]
+            assert io.recovery is not None
+            assert not io.recovery._farewells
+
+    check()
+
+
+@async_test
+async def test_a_disconnect_handler_that_never_ends_holds_nobody_up_for_ever() -> None:
+    io = recovering()
+    io.on("disconnect")(lambda socket, reason: asyncio.sleep(3600))
+    async with TestServer(io) as server:
+        anna = await server.connect()
+        anna.connection.drop()
+        again = await server.connect(auth=anna.recovery, timeout=6)
+        assert again.id == anna.id
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.5])
+def test_of_two_that_ask_the_second_one_has_it(seconds: float) -> None:
+    """However close together: also while the first one's namespace is still being looked for."""
+
+    @async_test
+    async def check() -> None:
+        io = recovering()
+
+        async def matches(name: str, auth: Any) -> bool:
+            await asyncio.sleep(1)
+            return name == "/slow"
+
+        io.of(matches)
+        async with TestServer(io) as server:
+            anna = await server.connect("/slow")
+            anna.connection.drop()
+            await server.settle()
+            connections = [await server.open(), await server.open()]
+            for connection in connections:
+                connection.send("40/slow," + json.dumps(anna.recovery))
+                await server.clock.advance(seconds)
+            await server.clock.advance(5)
+            assert not connections[0].open
+            reply = await connections[1].receive()
+            assert isinstance(reply, str)
+            assert json.loads(reply.removeprefix("40/slow,"))["sid"] == anna.id
+            assert list(io.of("/slow").sockets) == [anna.id]
+
+    check()
+
+
+@async_test
+async def test_what_a_listener_says_comes_behind_what_it_heard() -> None:
+    """On the wire, in the offsets and for those who come back."""
+    io = recovering()
+    async with TestServer(io) as server:
+        anna, ben = await server.connect(), await server.connect()
+
+        @io.sockets[anna.id].on_any_outgoing
+        def audit(event: str, *args: Any) -> None:
+            if event != "audit":
+                io.to(ben.id).emit("audit", event)
+
+        io.emit("news")
+        await server.settle()
+        assert events(ben) == [("news",), ("audit", "news")]
+        ben.connection.drop()
+        assert events(await back(server, ben)) == []
+
+
+def test_an_event_before_the_server_runs() -> None:
+    """Nobody can miss it."""
+    recovering().emit("early")
+
+
+@async_test
+async def test_what_is_kept_ends_with_time() -> None:
+    """With nobody coming or going, and no message said."""
+    io = recovering()
+    async with TestServer(io) as server:
+        anna = await server.connect()
+        anna.connection.drop()
+        io.emit("news")
+        await server.clock.advance(600)
+        assert repr(io.recovery) == "<recovery, 0 here, 0 away, 0 messages>"
+
+
+@async_test
+async def test_an_idle_client_of_a_busy_server_comes_back() -> None:
+    """Its offset is old, but all that was said since is known to have been for others, or to have arrived."""
+    io = recovering()
+    async with TestServer(io) as server:
+        anna, ben = await server.connect(), await server.connect()
+        io.emit("for both")
+        await server.settle()
+        for _ in range(40):
+            io.to(ben.id).emit("for him")
+            await server.clock.advance(25)
+        anna.connection.drop()
+        io.to(anna.id).emit("for her")
+        again = await back(server, anna)
+        assert again.id == anna.id
+        assert events(again) == [("for her",)]
+
+
+@async_test
+async def test_several_namespaces_share_what_fits() -> None:
+    """What all sockets of a connection missed must fit into its outbox together."""
+    io = recovering(max_outbox=100_000)
+    names = ["/a", "/b", "/c"]
+    for name in names:
+        io.of(name)
+    async with TestServer(io) as server:
+        first = await server.connect("/a")
+        clients = [first, await first.enter("/b"), await first.enter("/c")]
+        first.connection.drop()
+        for name in names:
+            io.of(name).emit("news", "x" * 30_000)
+        again = await back(server, first, "/a")
+        others = [await again.enter(client.namespace, client.recovery) for client in clients[1:]]
+        assert [new.id == old.id for new, old in zip([again, *others], clients, strict=True)] == [True, False, False]
+
+
+@async_test
+async def test_who_was_never_accepted_takes_no_place() -> None:
+    """It was not told the secret with which it could come back."""
+    io = recovering(recovery_states=1)
+    slow = [0.0, 5.0]
+
+    @io.on("connect")
+    async def connect(socket: Socket) -> None:
+        await asyncio.sleep(slow.pop(0) if slow else 0)
+
+    async with TestServer(io) as server:
+        anna = await server.connect()
+        anna.connection.drop()
+        connection = await server.open()
+        connection.send("40")
+        await server.settle()
+        connection.drop()
+        await server.clock.advance(10)
+        assert (await back(server, anna)).id == anna.id
+
+
+@async_test
+async def test_long_names_of_rooms_are_bounded_too() -> None:
+    """A client may have chosen them."""
+    io = recovering(recovery_buffer=100_000)
+    async with TestServer(io) as server:
+        clients = [await server.connect() for _ in range(5)]
+        for number, client in enumerate(clients):
+            await client.emit("sit", str(number) * 40_000)
+            client.connection.drop()
+        await server.settle()
+        assert io.stats.states_dropped == 3
+
+
+@async_test
+async def test_who_is_away_can_be_sent_away_and_moved() -> None:
+    """By orders to many and by the socket of before: it comes back to what is left, or not at all."""
+    io = recovering()
+    io.on("disconnecting")(lambda socket, reason: socket.leave("middle"))
+    async with TestServer(io) as server:
+        clients = [await server.connect() for _ in range(4)]
+        stale = [io.sockets[client.id] for client in clients]
+        for client in clients:
+            for room in ("front", "middle", "back", f"seat {clients.index(client)}"):
+                await client.emit("sit", room)
+            client.connection.drop()
+        await server.settle()
+        await io.in_("front").except_("seat 2").leave("front")
+        await io.in_("seat 0").disconnect()
+        await stale[1].disconnect()
+        stale[2].data = "new"
+        stale[3].leave("back", "front")
+        again = [await back(server, client) for client in clients]
+        assert [new.id == old.id for new, old in zip(again, clients, strict=True)] == [False, False, True, True]
+        assert io.sockets[clients[2].id].rooms == {clients[2].id, "front", "back", "seat 2"}
+        assert io.sockets[clients[2].id].data == "new"
+        assert io.sockets[clients[3].id].rooms == {clients[3].id, "seat 3"}
+
+
+@async_test
+async def test_a_stale_socket_of_a_namespace_that_was_made_anew() -> None:
+    """What is said there reaches the client; after the client has left for good it is not even kept."""
+    io = recovering()
+    io.of(re.compile("^/room-[0-9]$"))
+    async with TestServer(io) as server:
+        anna = await server.connect("/room-1")
+        stale = io.of("/room-1").sockets[anna.id]
+        anna.connection.drop()
+        await server.settle()
+        again = await back(server, anna, "/room-1")
+        stale.emit("news")
+        await server.settle()
+        assert events(again) == [("news",)]
+        await again.disconnect()
+        assert io.recovery is not None
+        kept = len(io.recovery.history)
+        stale.emit("nobody")
+        assert len(io.recovery.history) == kept
