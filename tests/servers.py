@@ -33,20 +33,12 @@ REFERENCE = os.environ.get("SHOAL_TEST_REFERENCE", "")
 HOST = "127.0.0.1"
 
 _PYTHON = [sys.executable, "-X", "utf8"]
+_UVICORN = [*_PYTHON, "-m", "uvicorn", "--host", HOST, "--port", "{port}", "--log-level", "warning"]
 _COMMANDS: dict[str, list[str]] = {
     "fastlane": [*_PYTHON, "-m", "tests.apps.serve", "tests.apps.{app}", "{port}"],
-    "uvicorn": [
-        *_PYTHON,
-        "-m",
-        "uvicorn",
-        "tests.apps.{app}",
-        "--host",
-        HOST,
-        "--port",
-        "{port}",
-        "--log-level",
-        "warning",
-    ],
+    "uvicorn": [*_UVICORN, "tests.apps.{app}"],
+    # Where our short cut through uvicorn cannot be taken.
+    "behind": [*_UVICORN, "tests.apps.behind:{app}"],
     "hypercorn": [*_PYTHON, "-m", "hypercorn", "tests.apps.{app}", "--bind", f"{HOST}:{{port}}"],
     "granian": [
         *_PYTHON,

@@ -77,7 +77,8 @@ class EngineSettings:
     http_compression: bool = False
     """Compress polling responses of a kilobyte and more with gzip, where the client accepts it."""
     per_message_deflate: bool = False
-    """Negotiate WebSocket compression. It costs memory per connection, and a broadcast is then framed for each one."""
+    """Negotiate WebSocket compression. It costs memory per connection, and a broadcast is then framed for each one.
+    Under stock uvicorn, which negotiates by itself, it says whether compression is used towards clients."""
     max_head: int = 65_536
     """Bytes of an HTTP request's head, under the fast lane; elsewhere it is the ASGI server's to bound. What uvicorn
     allows its slower parser."""

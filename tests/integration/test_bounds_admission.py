@@ -27,13 +27,13 @@ STRICT = {
 }
 
 
-@pytest.fixture(scope="module", params=lanes("fastlane", "uvicorn"))
+@pytest.fixture(scope="module", params=lanes("fastlane", "behind"))
 def server(request: pytest.FixtureRequest) -> Iterator[ServerProcess]:
     with bounded(request.param) as server:
         yield server
 
 
-@pytest.fixture(scope="module", params=lanes("fastlane", "uvicorn"))
+@pytest.fixture(scope="module", params=lanes("fastlane", "behind"))
 def strict(request: pytest.FixtureRequest) -> Iterator[ServerProcess]:
     with bounded(request.param, **STRICT) as server:
         yield server

@@ -20,13 +20,13 @@ LIMIT = 100_000  # SHOAL_MAX_PAYLOAD
 PLACEHOLDER = '{"_placeholder":true,"num":%d}'
 
 
-@pytest.fixture(scope="module", params=lanes("fastlane", "uvicorn"))
+@pytest.fixture(scope="module", params=lanes("fastlane", "behind"))
 def server(request: pytest.FixtureRequest) -> Iterator[ServerProcess]:
     with bounded(request.param) as server:
         yield server
 
 
-@pytest.fixture(scope="module", params=lanes("fastlane", "uvicorn"))
+@pytest.fixture(scope="module", params=lanes("fastlane", "behind"))
 def inflating(request: pytest.FixtureRequest) -> Iterator[ServerProcess]:
     with bounded(request.param, SHOAL_PER_MESSAGE_DEFLATE="1") as server:
         yield server
@@ -79,7 +79,7 @@ class TestWebSocket:
             await raw.send(frame(TEXT, b'42["echo","', fin=False))
             for _ in range(3 * LIMIT // 10_000):
                 await raw.send(frame(CONTINUE, b"x" * 10_000, fin=False))
-            if server.argv[-1] != str(server.port) or "uvicorn" in server.argv:
+            if "uvicorn" in server.argv:
                 await raw.send(frame(CONTINUE, b'"]'))  # an ASGI server hands over whole messages only
             assert await raw.end() in (1009, None)
             assert witness.times

@@ -20,13 +20,13 @@ PADDING = "x" * 2_000  # EVENTS of them are more than the kernel's buffers take
 SMALL = 8_192  # bytes that the kernel may keep for a client that does not read
 
 
-@pytest.fixture(scope="module", params=lanes("fastlane", "uvicorn"))
+@pytest.fixture(scope="module", params=lanes("fastlane", "uvicorn", "behind"))
 def server(request: pytest.FixtureRequest) -> Iterator[ServerProcess]:
     with bounded(request.param) as server:
         yield server
 
 
-@pytest.fixture(scope="module", params=lanes("fastlane", "uvicorn"))
+@pytest.fixture(scope="module", params=lanes("fastlane", "uvicorn", "behind"))
 def dropping(request: pytest.FixtureRequest) -> Iterator[ServerProcess]:
     with bounded(request.param, SHOAL_OUTBOX_POLICY="drop-volatile", SHOAL_PING_TIMEOUT="20") as server:
         yield server

@@ -26,7 +26,7 @@ RECOVERY = {
 }
 
 
-@pytest.fixture(scope="module", params=lanes("fastlane", "uvicorn"))
+@pytest.fixture(scope="module", params=lanes("fastlane", "behind"))
 def server(request: pytest.FixtureRequest) -> Iterator[ServerProcess]:
     with bounded(request.param, **RECOVERY) as server:
         yield server

@@ -15,7 +15,7 @@ from tests.servers import ServerProcess, lanes
 PROTOCOL_ERROR, INVALID_DATA = 1002, 1007
 
 
-@pytest.fixture(scope="module", params=lanes("fastlane", "uvicorn"))
+@pytest.fixture(scope="module", params=lanes("fastlane", "behind"))
 def server(request: pytest.FixtureRequest) -> Iterator[ServerProcess]:
     with bounded(request.param) as server:
         yield server
