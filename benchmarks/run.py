@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from suite import build, chart, document, report
 from suite.campaign import Plan, Results, count_steps, measure_growth, measure_scenarios
+from suite.pace import Pace
 from suite.paths import BUILD, REPORTS
 from suite.scenarios import GROWTH, SCENARIOS, Growth, Scenario
 
@@ -44,8 +45,8 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short round of the main scenarios, under a minute")
-    parser.add_argument("--rounds", type=int, help="how often each server has its turn (3; quick: 1)")
-    parser.add_argument("--seconds", type=float, help="measured time of each turn (3; quick: 1)")
+    parser.add_argument("--rounds", type=int, help="how often each server has its turn (5; quick: 1)")
+    parser.add_argument("--seconds", type=float, help="measured time of each turn (2; quick: 1)")
     known = [s.key for s in SCENARIOS] + [f"growth-{g.key}" for g in GROWTH]
     parser.add_argument("--only", nargs="+", metavar="KEY", choices=known, help=f"only these: {', '.join(known)}")
     parser.add_argument("--output", type=Path, help="folder for the results (docs/benchmarks, quick: benchmarks/build)")
@@ -92,14 +93,15 @@ def _plan(options: argparse.Namespace, missing: dict[str, str]) -> Plan:
         os.sched_setaffinity(0, {cores[1]})  # this program must not disturb the server either
     quick = options.quick
     return Plan(
-        rounds=options.rounds or (1 if quick else 3),
-        seconds=options.seconds or (1.0 if quick else 3.0),
+        rounds=options.rounds or (1 if quick else 5),
+        seconds=options.seconds or (1.0 if quick else 2.0),
         warmup=0.3 if quick else 0.7,
         hold=0.2 if quick else 0.5,
         server_core=cores[0] if pinned else None,
         load_core=cores[1] if pinned else None,
         quick=quick and not options.only,
         missing=missing,
+        pace=Pace(cores[:2] if pinned else ()),
     )
 
 

@@ -6,10 +6,12 @@ from statistics import median
 from typing import Any
 
 from suite.measure import MeasureError, run_load
+from suite.pace import SLOW, Pace
 from suite.scenarios import Growth, Load, Scenario
 from suite.servers import ServerError, deploy
 
 Step = Callable[[str], None]  # told what is measured next
+ATTEMPTS = 3  # at a measurement, while the processors are slow
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class Plan:
     load_core: int | None
     quick: bool = False
     missing: dict[str, str] = field(default_factory=dict)  # kinds of server that cannot run, and why
+    pace: Pace = field(default_factory=lambda: Pace(()))
 
 
 @dataclass
@@ -74,13 +77,25 @@ def measure_growth(plan: Plan, series: Iterable[Growth], results: Results, step:
 
 
 def _once(plan: Plan, key: str, load: Load, what: str, results: Results) -> dict[str, Any] | None:
+    """Measure, again if the processors were slow before or after; the attempt that was least disturbed."""
     times: Load = {"seconds": plan.seconds, "warmup": plan.warmup, "hold": plan.hold}
-    try:
-        with deploy(key, plan.server_core) as deployment:
-            return run_load(times | load, deployment, plan.load_core)
-    except (ServerError, MeasureError) as error:
-        results.failures.append(f"{what}: {error}")
-        return None
+    kept: dict[str, Any] | None = None
+    for _ in range(1 if plan.quick else ATTEMPTS):
+        if not plan.quick:
+            plan.pace.wait()
+        before = plan.pace.slowness()
+        try:
+            with deploy(key, plan.server_core) as deployment:
+                result = run_load(times | load, deployment, plan.load_core)
+        except (ServerError, MeasureError) as error:
+            results.failures.append(f"{what}: {error}")
+            return kept
+        slowness = round(max(before, plan.pace.slowness()), 2)
+        if kept is None or slowness < kept["slowness"]:
+            kept = result | {"slowness": slowness}
+        if slowness <= SLOW:
+            break
+    return kept
 
 
 def _open_loop(scenario: Scenario, results: Results) -> Load:

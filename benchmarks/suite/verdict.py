@@ -6,6 +6,7 @@ from statistics import median
 from typing import Any
 
 from suite.measure import OTHERS_LIMIT, faults, figure, load_was_the_limit
+from suite.pace import SLOW
 from suite.scenarios import Growth, Scenario, Target
 
 
@@ -16,7 +17,7 @@ class Figure:
     value: float
     per_cpu: float | None  # deliveries per second of the server's processor time, which others disturb less
     load_limited: bool  # the load generator was the limit in most rounds: the true figure is at least this good
-    disturbed: bool  # other programs used the processors in most rounds
+    disturbed: bool  # other programs used the processors in most rounds, or neighbours slowed them down
     faults: int
 
 
@@ -48,7 +49,7 @@ def summarize(rounds: Sequence[Mapping[str, Any]], path: str) -> Figure:
         median(figure(r, path) for r in rounds),
         _per_cpu(rounds) if path == "received_per_s" else None,
         _most(load_was_the_limit(r) for r in rounds),
-        _most(float(r.get("other_cpu", 0)) > OTHERS_LIMIT for r in rounds),
+        _most(float(r.get("other_cpu", 0)) > OTHERS_LIMIT or float(r.get("slowness", 1)) > SLOW for r in rounds),
         sum(faults(r) for r in rounds),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from rich.console import Console
 BENCHMARKS = Path(__file__).resolve().parent.parent.parent / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
-from suite import campaign, chart, document, report, scenarios, servers, verdict  # noqa: E402
+from suite import campaign, chart, document, pace, report, scenarios, servers, verdict  # noqa: E402
 
 sys.path.remove(str(BENCHMARKS))
 
@@ -182,3 +183,50 @@ def test_the_chart_is_a_picture_with_a_bar_for_every_server(a_document: document
 def test_a_document_survives_its_file(a_document: document.Document, tmp_path: Path) -> None:
     document.write(a_document, tmp_path / "run.json")
     assert document.read(tmp_path / "run.json") == a_document
+
+
+def test_a_core_is_slow_beside_its_own_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The median of some samples counts, not one that was interrupted; a faster core is the new best."""
+    samples = iter([2.0] * 5 + [9.0, 2.0, 2.0, 9.0, 2.0] + [3.0] * 5 + [1.0] * 5 + [2.0] * 5)
+    monkeypatch.setattr(pace, "_work", lambda: next(samples))
+    measured = pace.Pace(())
+    assert [measured.slowness() for _ in range(5)] == [1.0, 1.0, 1.5, 1.0, 2.0]
+
+
+class Paced(pace.Pace):
+    """A pace that was written down."""
+
+    def __init__(self, *values: float) -> None:
+        self.values = list(values)
+
+    def slowness(self) -> float:
+        return self.values.pop(0)
+
+    def wait(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("values", "kept", "runs"),
+    [
+        ([1.0, 1.1], 1, 1),
+        ([1.0, 1.9, 1.0, 1.0], 2, 2),
+        ([1.9, 1.0, 1.0, 1.3, 1.5, 1.0], 2, 3),
+        ([1.3, 1.0, 1.9, 1.0, 1.0, 1.8], 1, 3),
+    ],
+)
+def test_a_slow_measurement_is_made_again(
+    monkeypatch: pytest.MonkeyPatch, values: list[float], kept: int, runs: int
+) -> None:
+    """Up to three times; the one that was slowed down least stays, whatever it measured."""
+    taken: list[int] = []
+
+    def run_load(*_: object) -> dict[str, int]:
+        taken.append(1)
+        return {"number": len(taken)}
+
+    monkeypatch.setattr(campaign, "run_load", run_load)
+    monkeypatch.setattr(campaign, "deploy", lambda *_: contextlib.nullcontext())
+    plan = campaign.Plan(1, 1.0, 0.1, 0.1, None, None, pace=Paced(*values))
+    result = campaign._once(plan, "shoal", {}, "a test", campaign.Results())
+    assert result is not None
+    assert (result["number"], len(taken)) == (kept, runs)
