@@ -35,6 +35,7 @@ __all__ = ["Client"]
 log = logging.getLogger("shoal.server")
 
 EVENT_DIGIT = b"2"
+PLAIN_CONNECT = b"40"  # to "/", without a payload: what most clients send
 
 
 class Client:
@@ -93,6 +94,9 @@ class Client:
                 if data and type(data[0]) is str and data[0] not in RESERVED_EVENTS:
                     root.receive(data, None if start == 2 else int(payload[2:start]))
                     return
+        elif payload == PLAIN_CONNECT and self._decoder is None:
+            self._connect(Packet(CONNECT, "/", None, None))
+            return
         self._receive_any(payload)
 
     def _receive_any(self, payload: bytes) -> None:

@@ -7,6 +7,7 @@ has the 20 characters that Socket.IO peers expect.
 
 from __future__ import annotations
 
+import os
 import secrets
 from typing import Final
 
@@ -14,6 +15,30 @@ __all__ = ["TAG_LENGTH", "new_session_id", "new_socket_id", "new_tag", "tag_of"]
 
 TAG_LENGTH: Final = 6
 SOCKET_ID_LENGTH: Final = 20
+# Letters of base64 have 6 bits: 22 of them are 132.
+SECRET_LENGTH: Final = 22
+FETCHED: Final = 3_072
+
+
+class _Letters:
+    """Random letters, from the operating system by the thousand: each is given once."""
+
+    def __init__(self) -> None:
+        self._left = ""
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forget)  # else two processes would give the same
+
+    def _forget(self) -> None:
+        self._left = ""
+
+    def take(self, count: int) -> str:
+        if len(self._left) < count:
+            self._left = secrets.token_urlsafe(FETCHED)
+        taken, self._left = self._left[:count], self._left[count:]
+        return taken
+
+
+_letters: Final = _Letters()
 
 
 def new_tag() -> str:
@@ -22,11 +47,11 @@ def new_tag() -> str:
 
 
 def new_session_id(tag: str) -> str:
-    return tag + secrets.token_urlsafe(16)
+    return tag + _letters.take(SECRET_LENGTH)
 
 
 def new_socket_id(tag: str) -> str:
-    return tag + secrets.token_urlsafe(11)[: SOCKET_ID_LENGTH - TAG_LENGTH]
+    return tag + _letters.take(SOCKET_ID_LENGTH - TAG_LENGTH)
 
 
 def tag_of(identifier: str) -> str:

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 __all__ = ["Request", "is_trusted", "trusted_address"]
 
 MAX_FIELDS = 100
+WHITE = " \t\n\r\x0b\x0c"  # as bytes.strip() has it: no-break spaces belong to a value
 RawHeaders = bytes | Iterable[tuple[bytes, bytes]]
 
 
@@ -61,10 +62,13 @@ class Request:
         """Headers by lower-case name; of one that came several times, the values joined by commas."""
         if self._headers is None:
             raw = self.raw_headers
-            pairs = _parse_lines(raw) if isinstance(raw, bytes) else raw
+            if isinstance(raw, bytes):
+                pairs = [line.partition(":")[::2] for line in raw.decode("latin-1").split("\r\n") if line]
+            else:
+                pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw]
             headers: dict[str, str] = {}
             for name, value in pairs:
-                key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+                key, text = name.strip(WHITE).lower(), value.strip(WHITE)
                 headers[key] = f"{headers[key]}, {text}" if key in headers else text
             self._headers = headers
         return self._headers
@@ -104,11 +108,6 @@ class Request:
     def forget(self) -> None:
         """Drop what was parsed; it is parsed again when it is asked for."""
         self._headers = self._query = None
-
-
-def _parse_lines(block: bytes) -> list[tuple[bytes, bytes]]:
-    lines = [line.partition(b":") for line in block.split(b"\r\n") if line]
-    return [(name.strip(), value.strip()) for name, _, value in lines]
 
 
 def trusted_address(request: Request, proxies: tuple[str, ...]) -> str:

@@ -32,6 +32,7 @@ BROKEN: list[tuple[str, list[str | bytes]]] = [
     ("too deep", ['42["x",' + "[" * 64 + "]" * 64 + "]"]),
     ("binary out of place", [b"x"]),
     ("text out of place", ['451-["x",' + PLACEHOLDER + "]", '42["x"]']),
+    ("CONNECT out of place", ['451-["x",' + PLACEHOLDER + "]", "40"]),
     ("too many attachments", ['4511-["x"]']),
     ("attachments that are too large", ['452-["x",' + PLACEHOLDER + "]", b"x" * 600, b"x" * 600]),
     ("a placeholder of nothing", ['451-["x",{"_placeholder":true,"num":1}]', b"x"]),

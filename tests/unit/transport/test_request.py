@@ -111,3 +111,13 @@ async def test_the_same_headers_reach_handlers_on_the_way_through_asgi() -> None
         await server.open(headers={"X-A": "1"}, query={"b": "2"})
     assert seen[0].headers["x-a"] == "1"
     assert seen[0].query["b"] == "2"
+
+
+@given(st.lists(st.tuples(st.sampled_from(["A", "a", "B-c"]), st.text(alphabet="x \t\xa0é,:", max_size=6)), max_size=5))
+def test_a_block_of_lines_gives_what_pairs_give(fields: list[tuple[str, str]]) -> None:
+    """White space around a value goes, a no-break space stays; several of one name are joined."""
+    block = "".join(f"{name}: {value}\r\n" for name, value in fields).encode("latin-1")
+    pairs = [(name.encode(), value.encode("latin-1").strip()) for name, value in fields]
+    by_block, by_pairs = (Request("GET", "/", b"", raw, "", False).headers for raw in (block, pairs))
+    assert by_block == by_pairs
+    assert set(by_block) == {name.lower() for name, _ in fields}
