@@ -4,9 +4,9 @@ A member is anything with an ``id``, a set ``joined`` and an ``outbox``. Its own
 most connections never get a message by it. Joining and leaving cost the same however many others there are. Nothing
 here knows a namespace's name, a handler or another node.
 
-A room is a dict of its members without values, not a set: members are walked in the order in which they came, which is
-near the order of their objects in memory and of their sockets in the kernel. In the order of a set, by address modulo
-its size, nearly every step of a walk over a large room misses the caches.
+A room is a dict of its members with their outboxes, not a set: the fan-out walks over the outboxes alone, in the order
+in which the members came. That is near the order of their objects in memory and of their sockets in the kernel; in the
+order of a set, by address modulo its size, nearly every step of a walk over a large room misses the caches.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class Rooms(Generic[M]):
 
     def __init__(self, before_change: Callable[[Rooms[M], str | None], None]) -> None:
         self._before_change = before_change
-        self._rooms: dict[str, dict[M, None]] = {}
+        self._rooms: dict[str, dict[M, Outbox]] = {}
         self.by_id: dict[str, M] = {}
-        self.everyone: dict[M, None] = {}
+        self.everyone: dict[M, Outbox] = {}
 
     def __len__(self) -> int:
         return len(self._rooms)
@@ -61,7 +61,7 @@ class Rooms(Generic[M]):
         self._before_change(self, None)
         self._before_change(self, member.id)
         self.by_id[member.id] = member
-        self.everyone[member] = None
+        self.everyone[member] = member.outbox
 
     def exit(self, member: M) -> list[str]:
         """A member goes, from every room. Returns the rooms that are empty now."""
@@ -81,10 +81,17 @@ class Rooms(Generic[M]):
         member.joined.add(room)
         members = self._rooms.get(room)
         if members is not None:
-            members[member] = None
+            members[member] = member.outbox
             return False
-        self._rooms[room] = {member: None}
+        self._rooms[room] = {member: member.outbox}
         return True
+
+    def moved(self, member: M) -> None:
+        """A member has another outbox from now on. Nothing may be on its way to it."""
+        for room in member.joined:
+            self._rooms[room][member] = member.outbox
+        if member in self.everyone:
+            self.everyone[member] = member.outbox
 
     def leave(self, member: M, room: str) -> bool:
         """Take a member out of a room. Returns whether it was the last one there."""
@@ -99,19 +106,20 @@ class Rooms(Generic[M]):
         del self._rooms[room]
         return True
 
-    def members(self, room: str) -> Mapping[M, None]:
+    def members(self, room: str) -> Mapping[M, Outbox]:
         """Members of one room, live: do not keep it, do not change it."""
         if (found := self._rooms.get(room)) is not None:
             return found
-        return {self.by_id[room]: None} if room in self.by_id else {}
+        member = self.by_id.get(room)
+        return {} if member is None else {member: member.outbox}
 
-    def select(self, rooms: Collection[str], excluded: Collection[str]) -> Mapping[M, None]:
+    def select(self, rooms: Collection[str], excluded: Collection[str]) -> Mapping[M, Outbox]:
         """Members of any of ``rooms`` (of none named: everyone) and of none of ``excluded``. Not to be changed."""
         if not excluded and len(rooms) < 2:
             for room in rooms:
                 return self.members(room)
             return self.everyone
-        chosen: dict[M, None] = {} if rooms else dict(self.everyone)
+        chosen: dict[M, Outbox] = {} if rooms else dict(self.everyone)
         for room in rooms:
             chosen.update(self.members(room))
         for room in excluded:

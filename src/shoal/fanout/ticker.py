@@ -36,7 +36,7 @@ class Batch:
         self.rooms = rooms
         self.excluded = excluded
         self.volatile = volatile
-        self.members: Mapping[Any, None] = table.select(rooms, excluded)
+        self.members: Mapping[Any, Outbox] = table.select(rooms, excluded)
         self.messages: list[tuple[bytes, Sequence[bytes]]] = []
         self.frames: list[bytes] = []
         self.caught_up: dict[Outbox, int] = {}
@@ -179,8 +179,7 @@ class Ticker:
         self._batch = None
         frames, caught_up, dirty = batch.frames, batch.caught_up, self._dirty
         wire = frames[0] if len(frames) == 1 else b"".join(frames)
-        for member in batch.members:
-            outbox = member.outbox
+        for outbox in batch.members.values():
             if batch.volatile and not outbox.takes_volatile(len(frames)):
                 continue
             pending = outbox.pending
@@ -222,8 +221,7 @@ class Ticker:
     def _write_through(self, batch: Batch) -> None:
         """The short cut for a turn in which nothing but one batch was emitted: no outbox is touched."""
         wire = b"".join(batch.frames)
-        for member in batch.members:
-            outbox = member.outbox
+        for outbox in batch.members.values():
             try:
                 write = outbox.write
                 write(wire if outbox.framed else batch.packets())

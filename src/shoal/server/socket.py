@@ -305,6 +305,7 @@ class Socket(Inbox):
         held = self.outbox.take()
         self.outbox.close()
         self.outbox = self._client.connection.outbox
+        self.namespace.rooms.moved(self)
         identity = {"sid": self.id}
         if self._state is not None:
             identity["pid"] = self._state.pid

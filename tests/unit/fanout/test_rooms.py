@@ -88,22 +88,28 @@ class Town(RuleBasedStateMachine):
             assert last == (self.model[room] == {person})
             self.model[room].discard(person)
 
+    @rule(who=who)
+    def move(self, who: int) -> None:
+        person = self.people[who]
+        person.outbox = Outbox(RULES, lambda: None)
+        self.rooms.moved(person)
+
     @precondition(lambda self: self.inside)
     @rule(rooms=st.lists(room, max_size=3), excluded=st.lists(room, max_size=2))
     def select(self, rooms: list[str], excluded: list[str]) -> None:
         chosen = set().union(*(self.model[room] for room in rooms)) if rooms else set(self.inside)
         for room in excluded:
             chosen -= self.model[room]
-        assert set(self.rooms.select(tuple(rooms), tuple(excluded))) == chosen
+        assert self.rooms.select(tuple(rooms), tuple(excluded)) == {person: person.outbox for person in chosen}
 
     @invariant()
     def agrees(self) -> None:
         if not hasattr(self, "rooms"):
             return
-        assert set(self.rooms.everyone) == self.inside
+        assert self.rooms.everyone == {person: person.outbox for person in self.inside}
         assert self.rooms.by_id == {person.id: person for person in self.inside}
         for room in self.all_names():
-            assert set(self.rooms.members(room)) == self.model[room]
+            assert self.rooms.members(room) == {person: person.outbox for person in self.model[room]}
             assert (room in self.rooms) == bool(self.model[room])
         named = {room for room, members in self.model.items() if members and not room.startswith("id")}
         assert set(self.rooms.names()) == named

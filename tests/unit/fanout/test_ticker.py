@@ -88,6 +88,7 @@ class World:
         held = member.outbox.take()
         member.outbox.close()
         member.outbox = member.connection.outbox
+        self.tables[table].moved(member)
         self.ticker.send(member, b"40", ())
         if held:
             self.ticker.carry_over(member.outbox, held)
