@@ -45,7 +45,7 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short round of the main scenarios, under a minute")
-    parser.add_argument("--rounds", type=int, help="how often each server has its turn (5; quick: 1)")
+    parser.add_argument("--rounds", type=int, help="how often each server has its turn (3; quick: 1)")
     parser.add_argument("--seconds", type=float, help="measured time of each turn (2; quick: 1)")
     known = [s.key for s in SCENARIOS] + [f"growth-{g.key}" for g in GROWTH]
     parser.add_argument("--only", nargs="+", metavar="KEY", choices=known, help=f"only these: {', '.join(known)}")
@@ -93,7 +93,7 @@ def _plan(options: argparse.Namespace, missing: dict[str, str]) -> Plan:
         os.sched_setaffinity(0, {cores[1]})  # this program must not disturb the server either
     quick = options.quick
     return Plan(
-        rounds=options.rounds or (1 if quick else 5),
+        rounds=options.rounds or (1 if quick else 3),
         seconds=options.seconds or (1.0 if quick else 2.0),
         warmup=0.3 if quick else 0.7,
         hold=0.2 if quick else 0.5,

@@ -11,7 +11,7 @@ from suite.scenarios import Growth, Load, Scenario
 from suite.servers import ServerError, deploy
 
 Step = Callable[[str], None]  # told what is measured next
-ATTEMPTS = 3  # at a measurement, while the processors are slow
+ATTEMPTS = 2  # at a measurement, while the processors are slow
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,13 @@ import time
 from collections.abc import Iterable
 from statistics import median
 
-SLOW = 1.2  # times as long as at best: beyond it a measurement says more about the neighbours than about a server
-PATIENCE = 6.0  # seconds to wait for a quiet moment before a measurement
+# Times as long as at best. A quiet core varies by a third, a shared one takes twice as long: beyond the bound between
+# them a measurement says more about the neighbours than about a server.
+SLOW = 1.6
+PATIENCE = 2.0  # seconds to wait for a quiet moment before a measurement
 PAUSE = 0.25
 SAMPLES = 5
-WORK = 40_000  # turns of a loop; a few milliseconds
+WORK = 100_000  # turns of a loop; a few milliseconds
 
 
 class Pace:
