@@ -18,7 +18,7 @@ COLUMNS = {
 SHORT = {key: name for name, keys in COLUMNS.items() for key in keys}
 LEGEND = (
     "≥ the load generator was the limit, the server can do at least this",
-    "~ other programs kept the processors busy meanwhile",
+    "~ other programs kept the processors busy meanwhile, or neighbours on the host slowed them down",
     "! messages were lost, doubled or out of order",
 )
 
