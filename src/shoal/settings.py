@@ -167,7 +167,7 @@ class ServerSettings(EngineSettings):
     skip_middlewares: bool = True
     """Do not ask the middleware again about a client that came back to its state."""
     recovery_buffer: int = 16_000_000
-    """Bytes of messages that are kept for such clients. 30,000 of a chat's."""
+    """Bytes of messages that are kept for such clients. Some 35,000 of a chat's."""
     recovery_states: int = 10_000
     """Clients that may be away at once; of more, the first to leave begin anew."""
     max_attachments: int = 10

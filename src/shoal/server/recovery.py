@@ -81,7 +81,8 @@ class Recovery:
         # Who loses its connection got all that was said before the last ping that it answered. That one was sent at
         # most this long before the loss is noticed; who comes back, comes back at most so long after it.
         unnoticed = settings.ping_interval + 2 * settings.ping_timeout
-        self.history = History(settings.recovery_buffer, settings.max_disconnection_duration + unnoticed)
+        self._lifetime = settings.max_disconnection_duration + unnoticed
+        self.history = History(settings.recovery_buffer, self._lifetime)
         self._here: dict[str, State] = {}
         self._away: dict[str, State] = {}
         """In the order in which they left, which is the one in which they expire."""
@@ -205,7 +206,7 @@ class Recovery:
             self.forget(oldest)
         self.history.expire(now)
         if (self._away or len(self.history)) and self._sweeper is None:
-            self._sweeper = asyncio.get_running_loop().call_later(settings.max_disconnection_duration, self._sweep)
+            self._sweeper = asyncio.get_running_loop().call_later(self._lifetime, self._sweep)
 
     def _sweep(self) -> None:
         self._sweeper = None

@@ -57,6 +57,8 @@ class UvicornLane(AsgiLane):
     def __init__(self, engine: BaseEngine[Any], send: Any, protocol: Any) -> None:
         super().__init__(engine, send)
         self._protocol = protocol
+        self._held = False
+        """Whether the outbox holds until uvicorn's transport takes more."""
 
     def write(self, data: Any) -> None:
         protocol = self._protocol
@@ -73,16 +75,18 @@ class UvicornLane(AsgiLane):
         """The transport's buffer is full: hold, until uvicorn is told that it is not."""
         if self.connection is not None and self.receive == self.connection.receive_text:
             self.connection.outbox.block()
+            self._held = True
             self._wake()
 
     async def _write_out(self) -> None:
         writable: asyncio.Event = self._protocol.writable
         while not self._hung_up:
-            if writable.is_set():
+            if not self._held:
                 self._sleeper = asyncio.get_running_loop().create_future()
                 await self._sleeper
             await writable.wait()
-            if self.connection is not None and not self.connection.outbox.writable:
+            if self._held:
+                self._held = False
                 self._unblock()
 
     @property

@@ -818,3 +818,17 @@ async def test_a_stale_socket_of_a_namespace_that_was_made_anew() -> None:
         kept = len(io.recovery.history)
         stale.emit("nobody")
         assert len(io.recovery.history) == kept
+
+
+@async_test
+async def test_no_time_to_come_back_costs_no_turns_of_the_loop() -> None:
+    """With a duration of nothing everybody begins anew, and nobody sweeps without a pause."""
+    io = recovering(max_disconnection_duration=0)
+    async with TestServer(io) as server:
+        anna, other = await server.connect(), await server.connect()
+        anna.connection.drop()
+        io.emit("news")
+        await server.settle()  # returns when nothing more can happen at this time
+        await server.clock.advance(1)
+        assert (await back(server, anna)).id != anna.id
+        assert other.connected

@@ -184,6 +184,34 @@ def test_a_client_that_does_not_read_is_held_and_bounded() -> None:
     run(check())
 
 
+def test_a_client_that_reads_again_before_the_lane_runs_is_not_held_for_ever() -> None:
+    """The transport is full and empty again before the task that waits for it has had its first turn."""
+
+    async def check() -> None:
+        house = House(behind=False)
+        lanes: list[Any] = []
+        open_session = UvicornLane.open_session
+
+        def at_once(lane: Any, request: Any) -> Any:
+            session = open_session(lane, request)
+            lanes.append(lane)
+            house.protocol.pause_writing()
+            session.send("one")
+            session.send("two")
+            house.protocol.resume_writing()
+            return session
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(UvicornLane, "open_session", at_once)
+            await settle()
+        assert lanes
+        assert house.messages() == ["4one", "4two"]
+        await house.engine.close()
+        await settle()
+
+    run(check())
+
+
 @pytest.mark.parametrize("end", ["close", "shutdown", "lost"])
 def test_after_its_end_nothing_is_written(end: str) -> None:
     """The client said goodbye, uvicorn stops, or the connection is gone: frames behind a close frame are an error."""
