@@ -199,14 +199,15 @@ class Client:
             self._send_refusal(name, "Invalid namespace", None)
             return
         recovery = self._server.recovery
-        if recovery is None:
-            await self._add(Socket(self, namespace, self._server.new_socket_id(), auth)).accept()
-        elif recovery.make_way(name, auth):
+        if recovery is not None and recovery.make_way(name, auth):
             # Once more, behind the disconnect handlers of the one before; its namespace may have ended with it.
             self._entering |= {name}
             self._server.runners.submit(self._enter(name, auth))
-        else:
-            await self._come_back(recovery, namespace, auth)
+            return
+        socket = self._come_back(recovery, namespace, auth) if recovery is not None else None
+        if socket is None:
+            socket = self._add(Socket(self, namespace, self._server.new_socket_id(), auth))
+        await socket.accept()
 
     def _add(self, socket: Socket) -> Socket:
         self.sockets[socket.namespace.name] = socket
@@ -214,19 +215,18 @@ class Client:
             self._root = socket
         return socket
 
-    async def _come_back(self, recovery: Recovery, namespace: Namespace, auth: dict[str, Any] | None) -> None:
-        """Enter a namespace, with the state that the client may have there."""
+    def _come_back(self, recovery: Recovery, namespace: Namespace, auth: dict[str, Any] | None) -> Socket | None:
+        """A socket with the state that the client asks for, if there is one."""
         # Beyond its outbox a client would be cut off, only to come back and be cut off again.
         limit = self._server.settings.max_outbox // 2 - self._told_again
         claimed = recovery.claim(namespace.name, auth, limit)
         if claimed is None:
-            await self._add(Socket(self, namespace, self._server.new_socket_id(), auth)).accept()
-            return
+            return None
         state, missed = claimed
         self._told_again += sum([said.size for said in missed])
         socket = self._add(Socket(self, namespace, state.sid, auth, state))
         recovery.resume(state, missed, socket)
-        await socket.accept()
+        return socket
 
     def welcomed(self) -> None:
         """A socket was accepted: the connection need not prove itself any more."""

@@ -46,6 +46,7 @@ MAX_DIGITS: Final = 18
 class State:
     """What one client in one namespace comes back to."""
 
+    recovery: Recovery
     pid: str
     """The secret that it shows."""
     sid: str
@@ -103,7 +104,7 @@ class Recovery:
     def begin(self, socket: Socket) -> State:
         """A new client has come."""
         pid = new_session_id(self._server.engine.tag)
-        state = State(pid, socket.id, socket.namespace.name, self.history.last, socket)
+        state = State(self, pid, socket.id, socket.namespace.name, self.history.last, socket)
         self._here[pid] = state
         return state
 

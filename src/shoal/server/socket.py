@@ -111,8 +111,8 @@ class Socket(Inbox):
         Raises:
             PayloadError: The event's name is reserved, or an argument has no JSON form.
         """
-        if self._state is not None and self.namespace.recovery is not None:
-            self.namespace.recovery.tell(self._state, self.namespace, event, args)
+        if self._state is not None:
+            self._state.recovery.tell(self._state, self.namespace, event, args)
             return
         if self._hooks is not None:
             tell_one(self, event, args)
@@ -224,9 +224,8 @@ class Socket(Inbox):
         names = room_names(rooms)
         for room in names:
             self.namespace.take(self, room)
-        recovery = self.namespace.recovery
-        if self._gone is not None and self._state is not None and recovery is not None:
-            recovery.change_rooms(self._state, self._state.rooms.difference(names))
+        if self._gone is not None and self._state is not None:
+            self._state.recovery.change_rooms(self._state, self._state.rooms.difference(names))
         return DONE
 
     def disconnect(self, close: bool = False) -> Awaitable[None]:
@@ -240,8 +239,8 @@ class Socket(Inbox):
         elif self._gone is None:
             self._send_packet(DISCONNECT, None)
             self.closed("server namespace disconnect")
-        if self._gone is not None and self._state is not None and self.namespace.recovery is not None:
-            self.namespace.recovery.forget(self._state)
+        if self._gone is not None and self._state is not None:
+            self._state.recovery.forget(self._state)
         return DONE
 
     def on_any_outgoing(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -356,8 +355,8 @@ class Socket(Inbox):
 
     def _leave_state(self, reason: str) -> None:
         """Leave what this client may come back to; if it may not, be done with it."""
-        recovery, state = self.namespace.recovery, self._state
-        if state is not None and recovery is not None and not recovery.leave(state, self, self._left, reason):
+        state = self._state
+        if state is not None and not state.recovery.leave(state, self, self._left, reason):
             self._state = None
 
     async def _say_goodbye(self) -> None:
@@ -368,8 +367,8 @@ class Socket(Inbox):
 
     def _said_goodbye(self) -> None:
         """The disconnect handlers have run, if there were any."""
-        if self._state is not None and self.namespace.recovery is not None:
-            self.namespace.recovery.said_goodbye(self)
+        if self._state is not None:
+            self._state.recovery.said_goodbye(self)
 
     async def _tell_that_it_left(self) -> None:
         for event in ("disconnecting", "disconnect"):
