@@ -9,10 +9,11 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any
 
 from .clientfiles import ClientFiles
-from .engine import BAD_REQUEST, BaseEngine, origins
+from .cors import cors_headers, preflight_headers
+from .engine import BAD_REQUEST, BaseEngine
 from .polling import refuse, serve_polling
 from .request import Request
 from .responses import respond
@@ -24,8 +25,6 @@ log = logging.getLogger("shoal.transport")
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]
 Hook = Callable[[], Awaitable[None]]
-
-PREFLIGHT_METHODS: Final = b"GET,HEAD,PUT,PATCH,POST,DELETE"
 
 
 class EngineApp:
@@ -69,13 +68,13 @@ class EngineApp:
     async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
         path, root = self._path(scope), self._engine.settings.path
         request = Request.from_scope(scope)
-        headers = self._cors(request)
+        headers = cors_headers(self._engine.settings, request)
         if path != root:
             name = path.removeprefix(root)
             if self._client is None or not await self._client.serve(name, request, headers, send):
                 await respond(send, 404, b"not found", [(b"content-type", b"text/plain")])
         elif request.method == "OPTIONS":
-            await respond(send, 204, b"", [*headers, *self._preflight(request)])
+            await respond(send, 204, b"", [*headers, *preflight_headers(self._engine.settings, request)])
         else:
             await self._poll(request, headers, receive, send)
 
@@ -87,34 +86,10 @@ class EngineApp:
         if refusal is None and request.query["transport"] != "polling":
             refusal = BAD_REQUEST  # a plain request for a WebSocket
         if refusal is not None:
-            await refuse(engine, refusal, request, headers, send)
+            response = refuse(engine, refusal, request)
+            await respond(send, response.status, response.body, [*response.headers, *headers])
         else:
             await serve_polling(engine, request, headers, receive, send)
-
-    def _cors(self, request: Request) -> list[tuple[bytes, bytes]]:
-        """Response headers that let a page of another origin read the answer."""
-        settings = self._engine.settings
-        allowed = settings.cors_origins
-        if allowed is None:
-            return []
-        if allowed == "*" and not settings.cors_credentials:
-            return [(b"access-control-allow-origin", b"*")]
-        origin = request.headers.get("origin")
-        if origin is None or (allowed != "*" and origin not in origins(allowed)):
-            return [(b"vary", b"Origin")]
-        headers = [(b"access-control-allow-origin", origin.encode("latin-1", "replace")), (b"vary", b"Origin")]
-        if settings.cors_credentials:
-            headers.append((b"access-control-allow-credentials", b"true"))
-        return headers
-
-    def _preflight(self, request: Request) -> list[tuple[bytes, bytes]]:
-        settings = self._engine.settings
-        asked = ",".join(settings.cors_headers) or request.headers.get("access-control-request-headers", "")
-        headers = [
-            (b"access-control-allow-methods", PREFLIGHT_METHODS),
-            (b"access-control-max-age", b"%d" % settings.cors_max_age),
-        ]
-        return [*headers, (b"access-control-allow-headers", asked.encode("latin-1", "replace"))] if asked else headers
 
 
 def _encode(headers: list[tuple[str, str]]) -> list[tuple[bytes, bytes]]:

@@ -21,12 +21,13 @@ from ..protocol.engineio import Packet, encode_open
 from ..protocol.session import State
 from ..settings import EngineSettings
 from .connection import Connection
+from .cors import origins
 from .ids import new_session_id, new_tag
 from .request import Request, is_trusted, trusted_address
 from .stats import EngineStats
 from .wheel import Wheel
 
-__all__ = ["BaseEngine", "Refusal", "origins"]
+__all__ = ["BaseEngine", "Refusal"]
 
 log = logging.getLogger("shoal.transport")
 
@@ -296,11 +297,6 @@ def is_cancelled(error: BaseException) -> bool:
 
 def _nothing() -> None:
     """Messages alone go to one session each: nothing is collected."""
-
-
-def origins(allowed: str | tuple[str, ...] | None) -> tuple[str, ...]:
-    """The option ``cors_origins`` as a tuple."""
-    return (allowed,) if isinstance(allowed, str) else allowed or ()
 
 
 def _same_origin(origin: str, request: Request) -> bool:

@@ -1,6 +1,8 @@
 """Long-polling over ASGI: a GET waits for what the server sends, a POST brings what the client sends.
 
 The outbox is blocked unless a GET waits; so messages gather there, under its bound, and the next GET takes them all.
+What a request does to its session is decided by :class:`PollingLane` and the plain functions, which wait for nothing;
+the coroutines around them read the request and send the answer.
 """
 
 from __future__ import annotations
@@ -8,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import gzip
 import logging
+from collections import deque
+from collections.abc import Callable
 from typing import Any, Final
 
 import orjson
@@ -19,11 +23,13 @@ from ..protocol.session import State
 from .connection import Connection
 from .engine import BAD_REQUEST, UNKNOWN_SID, BaseEngine, Refusal
 from .request import Request
-from .responses import respond
+from .responses import Header, Response, respond
 
-__all__ = ["serve_polling"]
+__all__ = ["TAKEN", "PollingLane", "answer_poll", "decode_post", "refuse", "serve_polling"]
 
 log = logging.getLogger("shoal.transport")
+
+Answer = Callable[[list[Packet] | None], bool]
 
 TEXT_HEADERS: Final = ((b"content-type", b"text/plain; charset=UTF-8"), (b"cache-control", b"no-store"))
 # A waiting GET looks for the client's departure only after this long: nearly all are answered before, for less.
@@ -32,6 +38,9 @@ WATCH_AFTER: Final = 1.0
 # that ends polling may be on its way already. Node looks every 100 ms (engine.io 6.6, ``Socket._maybeUpgrade``).
 LET_GO_AFTER: Final = 0.05
 COMPRESS_FROM: Final = 1024  # engine.io's threshold
+TAKEN: Final = Response(200, b"ok", ((b"content-type", b"text/html"),))
+"""The answer to a POST."""
+STALE: Final = Response(400, b"")
 
 
 async def serve_polling(engine: BaseEngine[Any], request: Request, headers: Any, receive: Any, send: Any) -> None:
@@ -43,28 +52,31 @@ async def serve_polling(engine: BaseEngine[Any], request: Request, headers: Any,
         headers: Response headers that every answer gets.
         receive, send: ASGI's.
     """
+    response = await _answer(engine, request, receive)
+    if response is not None:
+        await respond(send, response.status, response.body, [*response.headers, *headers])
+
+
+async def _answer(engine: BaseEngine[Any], request: Request, receive: Any) -> Response | None:
+    """The answer to a request; ``None`` if its client left before it had sent all of it."""
     sid = request.query.get("sid")
     if sid is None:
-        await _open(engine, request, headers, send)
-        return
+        return await _open(engine, request)
     connection = engine.sessions.get(sid)
     if connection is None and request.method == "GET" and sid in engine.farewells:
-        await respond(send, 200, encode_payload(engine.farewells.pop(sid)), [*TEXT_HEADERS, *headers])
-    elif connection is None or connection.expired(engine.wheel.now()):
-        await refuse(engine, UNKNOWN_SID, request, headers, send)
-    elif connection.state is State.WEBSOCKET or request.method not in {"GET", "POST"}:
-        await refuse(engine, BAD_REQUEST, request, headers, send)
-    elif request.method == "GET":
-        await _poll(connection, request, headers, receive, send)
-    else:
-        await _post(connection, headers, receive, send)
+        return Response(200, encode_payload(engine.farewells.pop(sid)), TEXT_HEADERS)
+    if connection is None or connection.expired(engine.wheel.now()):
+        return refuse(engine, UNKNOWN_SID, request)
+    if connection.state is State.WEBSOCKET or request.method not in {"GET", "POST"}:
+        return refuse(engine, BAD_REQUEST, request)
+    return await (_poll(connection, request, receive) if request.method == "GET" else _post(connection, receive))
 
 
-async def refuse(engine: BaseEngine[Any], refusal: Refusal, request: Request, headers: Any, send: Any) -> None:
-    """Answer with a refusal, as Node's server words it."""
+def refuse(engine: BaseEngine[Any], refusal: Refusal, request: Request) -> Response:
+    """Count a refusal. Returns the answer that says so, as Node's server words it."""
     engine.refuse(refusal, request)
     body = orjson.dumps({"code": refusal.code, "message": refusal.message})
-    await respond(send, refusal.status, body, [(b"content-type", b"application/json"), *headers])
+    return Response(refusal.status, body, ((b"content-type", b"application/json"),))
 
 
 class PollingLane:
@@ -79,8 +91,8 @@ class PollingLane:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self.slot = -1
-        self.poll: asyncio.Future[list[Packet] | None] | None = None
-        """The GET that waits: for packets, or for ``None`` when polling has ended."""
+        self.poll: Answer | None = None
+        """Answers the GET that waits: with packets, or ``None`` when polling has ended. False if that is too late."""
         self.probed = False
         """Whether a WebSocket has sent its probe."""
         self.posting = False
@@ -101,10 +113,7 @@ class PollingLane:
         self._connection.engine.wheel.remove(self)
         if self._connection.open:
             self._connection.outbox.block()
-        if poll is None or poll.done():
-            return False
-        poll.set_result(packets)
-        return True
+        return poll is not None and poll(packets)
 
     def nudge(self) -> None:
         """Release the waiting GET with a noop, soon; those that follow during the upgrade are not kept long either."""
@@ -124,24 +133,46 @@ class PollingLane:
         self.resume_reading()  # a POST that waits goes on, and finds that it is too late
         self._release(None)
 
-    async def wait(self, receive: Any) -> list[Packet] | None:
-        """Wait for packets, as the GET of the session. ``None`` where a WebSocket took over."""
-        engine = self._connection.engine
-        self.poll = poll = asyncio.get_running_loop().create_future()
+    def collect(self) -> list[Packet]:
+        """What has gathered for a GET that comes now."""
+        self._connection.outbox.flush()
+        # Before its probe has come the client does not upgrade yet: it would poll in circles.
+        self.probed = self.probed and self._connection.state is State.PROBING
+        return self._connection.outbox.take()
+
+    def wait(self, answer: Answer) -> None:
+        """Keep the GET of the session until there is something to answer it with."""
+        self.poll = answer
         if self.probed:
             self._let_go_soon()
+        self._connection.outbox.unblock()
+
+    def left(self) -> None:
+        """The client of the GET that waits is gone."""
+        self._connection.close("transport close")
+
+    async def packets(self, receive: Any) -> list[Packet] | None:
+        """As :meth:`wait`, for ASGI, which tells that a client is gone only to those who ask."""
+        engine = self._connection.engine
+        future: asyncio.Future[list[Packet] | None] = asyncio.get_running_loop().create_future()
+
+        def answer(packets: list[Packet] | None) -> bool:
+            if future.done():
+                return False
+            future.set_result(packets)
+            return True
+
         self.receive = receive
         engine.wheel.place(self, engine.wheel.now() + WATCH_AFTER)
-        self._connection.outbox.unblock()
+        self.wait(answer)
         try:
-            packets: list[Packet] | None = await poll
-            return packets
+            return await future
         finally:
             self.receive = None
             if self._watcher is not None:
                 self._watcher.cancel()
                 self._watcher = None
-            if self.poll is poll:
+            if self.poll is answer:
                 self._release([])
 
     def on_due(self, now: float) -> None:
@@ -155,12 +186,42 @@ class PollingLane:
         while (await self.receive())["type"] != "http.disconnect":
             pass
         self._watcher = None
-        self._connection.close("transport close")
+        self.left()
+
+    @property
+    def paused(self) -> bool:
+        """Whether nothing may be read from the client now."""
+        return self._go_on is not None
 
     async def ready(self) -> None:
         """Wait until reading is not paused."""
         while self._go_on is not None:
             await self._go_on.wait()
+
+    def deliver(self, packets: deque[Packet]) -> Response | None:
+        """Take the packets of a POST. Returns the answer; ``None`` if reading is paused now and some are left."""
+        connection = self._connection
+        while packets:
+            if self._go_on is not None:
+                return None
+            if connection.lane is not self:  # closed, or upgraded meanwhile: the client must not take it for taken
+                return STALE if connection.open else TAKEN
+            packet = packets.popleft()
+            if isinstance(packet, bytes):
+                connection.receive_binary(packet)
+            else:
+                if packet == engineio.CLOSE:
+                    self.said_goodbye()
+                connection.receive_text(packet.encode())
+        return TAKEN
+
+    async def deliver_all(self, packets: deque[Packet]) -> Response:
+        """As :meth:`deliver`, and go on each time that reading goes on."""
+        response = self.deliver(packets)
+        while response is None:
+            await self.ready()
+            response = self.deliver(packets)
+        return response
 
     def pause_reading(self) -> None:
         if self._go_on is None:
@@ -191,63 +252,59 @@ class PollingLane:
         self._farewell = True
 
 
-async def _open(engine: BaseEngine[Any], request: Request, headers: Any, send: Any) -> None:
+async def _open(engine: BaseEngine[Any], request: Request) -> Response:
     refusal = await engine.ask_application(request) if engine.allow_request is not None else None
     if refusal is not None:
-        await refuse(engine, refusal, request, headers, send)
-        return
+        return refuse(engine, refusal, request)
     connection, packet = engine.open(State.POLLING, request)
     lane = PollingLane(connection)
     connection.ride(lane, lane.write, framed=False, writable=False)
     extra = engine.extra_headers(request, first=True, sid=connection.sid)
     more = [(name.encode("latin-1", "replace"), value.encode("latin-1", "replace")) for name, value in extra]
     engine.attach(connection)
-    await respond(send, 200, packet.encode(), [*TEXT_HEADERS, *headers, *more])
+    return Response(200, packet.encode(), (*TEXT_HEADERS, *more))
 
 
-async def _poll(connection: Connection, request: Request, headers: Any, receive: Any, send: Any) -> None:
+async def _poll(connection: Connection, request: Request, receive: Any) -> Response:
     lane = connection.lane
     assert isinstance(lane, PollingLane)
     if lane.poll is not None:
         # Two at once: the first gets the close packet, the second an error (engine.io, "poll overlap").
         connection.engine.stats.second_polls += 1
         connection.close("transport error")
-        await refuse(connection.engine, BAD_REQUEST, request, headers, send)
-        return
-    connection.outbox.flush()
-    packets: list[Packet] | None = connection.outbox.take()
-    # Before its probe has come the client does not upgrade yet: it would poll in circles.
-    lane.probed = lane.probed and connection.state is State.PROBING
-    if not packets:
-        packets = await lane.wait(receive)
+        return refuse(connection.engine, BAD_REQUEST, request)
+    return answer_poll(connection.engine, request, lane.collect() or await lane.packets(receive))
+
+
+def answer_poll(engine: BaseEngine[Any], request: Request, packets: list[Packet] | None) -> Response:
+    """The answer to a GET that got these packets, or ``None`` because a WebSocket took over."""
     if packets is None:
-        await refuse(connection.engine, BAD_REQUEST, request, headers, send)
-        return
+        return refuse(engine, BAD_REQUEST, request)
     body = encode_payload(packets)
-    more = [*TEXT_HEADERS, *headers]
-    if connection.engine.settings.http_compression and len(body) >= COMPRESS_FROM:
-        if "gzip" in request.headers.get("accept-encoding", ""):
-            body = gzip.compress(body, compresslevel=1)
-            more.append((b"content-encoding", b"gzip"))
-        more.append((b"vary", b"accept-encoding"))
-    await respond(send, 200, body, more)
+    if not engine.settings.http_compression or len(body) < COMPRESS_FROM:
+        return Response(200, body, TEXT_HEADERS)
+    more: list[Header] = [(b"vary", b"accept-encoding")]
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        body = gzip.compress(body, compresslevel=1)
+        more.append((b"content-encoding", b"gzip"))
+    return Response(200, body, (*TEXT_HEADERS, *more))
 
 
-async def _post(connection: Connection, headers: Any, receive: Any, send: Any) -> None:
+async def _post(connection: Connection, receive: Any) -> Response | None:
+    """Take a POST. Returns the answer; ``None`` if its client left."""
     lane = connection.lane
     if not isinstance(lane, PollingLane) or lane.posting:
         # Two at once have no order (engine.io: "data request overlap from client").
         connection.close("transport error")
-        await respond(send, 400, b"", headers)
-        return
+        return STALE
     lane.posting = True
     try:
-        await _take_post(connection, lane, headers, receive, send)
+        return await _take_post(connection, lane, receive)
     finally:
         lane.posting = False
 
 
-async def _take_post(connection: Connection, lane: PollingLane, headers: Any, receive: Any, send: Any) -> None:
+async def _take_post(connection: Connection, lane: PollingLane, receive: Any) -> Response | None:
     await lane.ready()
     try:
         # One POST at a time: behind one that takes longer no pong would come in time.
@@ -255,39 +312,24 @@ async def _take_post(connection: Connection, lane: PollingLane, headers: Any, re
             body = await _read(receive, connection.engine.settings.max_payload)
     except ConnectionResetError:
         connection.close("transport error", abort=True)
-        return
+        return None
     except TimeoutError:
         if connection.open:
             connection.engine.stats.ping_timeouts += 1
             connection.close("ping timeout", abort=True)
-        await respond(send, 408, b"", [*headers, (b"connection", b"close")])
-        return
+        return Response(408, b"", ((b"connection", b"close"),))
     if body is None:
         connection.engine.stats.too_large += 1
         # Unread bytes of the body would be taken for the next request.
-        await respond(send, 413, b"", [*headers, (b"connection", b"close")])
-        return
-    for packet in _packets(connection, body):
-        await lane.ready()
-        if connection.lane is not lane:  # closed, or upgraded meanwhile: the client must not take it for taken
-            if connection.open:
-                await respond(send, 400, b"", headers)
-                return
-            break
-        if isinstance(packet, bytes):
-            connection.receive_binary(packet)
-        else:
-            if packet == engineio.CLOSE:
-                lane.said_goodbye()
-            connection.receive_text(packet.encode())
-    await respond(send, 200, b"ok", [(b"content-type", b"text/html"), *headers])
+        return Response(413, b"", ((b"connection", b"close"),))
+    return await lane.deliver_all(decode_post(connection, body))
 
 
-def _packets(connection: Connection, body: bytes) -> list[Packet]:
+def decode_post(connection: Connection, body: bytes) -> deque[Packet]:
     """The packets of a body. One that is no payload costs the session."""
     stats, limit = connection.engine.stats, connection.engine.settings.max_packets_per_poll
     try:
-        return decode_payload(body, limit)
+        return deque(decode_payload(body, limit))
     except EngineProtocolError as error:
         log.debug("session closed: %s", error)
         if body.count(b"\x1e") >= limit:
@@ -295,7 +337,7 @@ def _packets(connection: Connection, body: bytes) -> list[Packet]:
         else:
             stats.broken += 1
         connection.close("parse error", abort=True)
-        return []
+        return deque()
 
 
 async def _read(receive: Any, limit: int) -> bytes | None:

@@ -1,14 +1,25 @@
-"""Whole HTTP responses over ASGI, in two messages. Knows nothing of what they answer."""
+"""Whole HTTP responses, as values and over ASGI, in two messages. Knows nothing of what they answer."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
-__all__ = ["respond"]
+__all__ = ["Header", "Response", "respond"]
+
+Header = tuple[bytes, bytes]
 
 
-async def respond(send: Any, status: int, body: bytes, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
+class Response(NamedTuple):
+    """An HTTP response that is not sent yet."""
+
+    status: int
+    body: bytes
+    headers: tuple[Header, ...] = ()
+    """Without ``content-length``."""
+
+
+async def respond(send: Any, status: int, body: bytes, headers: Iterable[Header] = ()) -> None:
     """Send a response.
 
     Args:
