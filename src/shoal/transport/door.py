@@ -8,22 +8,16 @@ is a handshake that looks the least bit odd: the way through uvicorn is the plai
 from __future__ import annotations
 
 import asyncio
-import re
 from typing import Any, Final, cast
 
 from .engine import BaseEngine
-from .heads import BoundedHttp
+from .fastpolling import FastPolling
+from .plain import FIELDS, LINE, MAX_PLAIN
 from .request import Request
 from .upgrade import UpgradeProtocol
 
 __all__ = ["Door", "plain_handshake"]
 
-# RFC 9112 sections 3 and 5, and nothing that section 5.2 or a lenient parser may take otherwise. Possessive, so that
-# no input makes it go back.
-HEAD: Final = re.compile(
-    rb"GET (/[!-~]*+) HTTP/1\.1\r\n((?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t -~]*+(?<![\t ])\r\n)++\r\n)"
-)
-MAX_PLAIN: Final = 8192
 UPGRADES: Final = frozenset({"upgrade", "keep-alive, upgrade"})
 
 
@@ -32,13 +26,13 @@ def plain_handshake(data: bytes, path: str) -> Request | None:
 
     Who sent it is not in there, and not in the request yet.
     """
-    head = HEAD.fullmatch(data) if len(data) <= MAX_PLAIN else None
-    if head is None:
+    line = LINE.match(data) if len(data) <= MAX_PLAIN else None
+    if line is None or line[1] != b"GET" or FIELDS.fullmatch(data, line.end()) is None:
         return None
-    raw_path, _, query = head[1].partition(b"?")
+    raw_path, _, query = line[2].partition(b"?")
     if raw_path.decode("ascii") != path:
         return None
-    request = Request("GET", path, query, head[2], "", False)
+    request = Request("GET", path, query, data[line.end() :], "", False)
     headers = request.headers
     if headers.get("upgrade", "").lower() != "websocket" or headers.get("connection", "").lower() not in UPGRADES:
         return None
@@ -80,10 +74,10 @@ class Door(UpgradeProtocol):
             request.peer, request.secure = self._other_end()
             self.take(request)
 
-    def _to_http(self) -> BoundedHttp:
+    def _to_http(self) -> FastPolling:
         transport = cast(asyncio.Transport, self._transport)
         self._connections.discard(self)
-        http = BoundedHttp(self._engine.settings, self._engine.stats, **self._context)
+        http = FastPolling(self._engine, **self._context)
         http.connection_made(transport, self._due)
         transport.set_protocol(http)
         return http

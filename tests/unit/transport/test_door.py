@@ -17,9 +17,10 @@ from uvicorn.server import ServerState
 from shoal.settings import EngineSettings
 from shoal.testing import Clock, async_test, run
 from shoal.transport.connection import Connection
-from shoal.transport.door import MAX_PLAIN, Door, plain_handshake
+from shoal.transport.door import Door, plain_handshake
 from shoal.transport.engine import BaseEngine
 from shoal.transport.heads import BoundedHttp
+from shoal.transport.plain import MAX_PLAIN
 from shoal.transport.upgrade import UpgradeProtocol
 
 KEY = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
