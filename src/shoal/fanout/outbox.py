@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from ..protocol.engineio import Packet, payload_size
 from ..protocol.frames import binary_frame, text_frame
 
-__all__ = ["Outbox", "OutboxRules", "OutboxStats", "Policy"]
+__all__ = ["Outbox", "OutboxRules", "OutboxStats", "Owner", "Policy"]
 
 Policy = Literal["disconnect", "drop-volatile"]
 Lane = Callable[[Any], object]
@@ -40,20 +40,30 @@ class OutboxRules:
     stats: OutboxStats
 
 
+class Owner(Protocol):
+    """Whose way out an outbox is."""
+
+    def overflow(self) -> None:
+        """Called once, when more waits than the bound allows.
+
+        It must not close the connection before the present turn of the loop ends: a fan-out may be walking over the
+        room that the connection is in.
+        """
+
+
 class Outbox:
     """The way out of one connection. It starts blocked, until a lane takes it.
 
     Args:
         rules: The bound and the policy.
-        on_overflow: Called once, when more waits than the bound allows. It must not close the connection before the
-            present turn of the loop ends: a fan-out may be walking over the room that the connection is in.
+        owner: Hears of an overflow.
     """
 
-    __slots__ = ("_lane", "framed", "held", "held_size", "on_overflow", "pending", "rules", "writable", "write")
+    __slots__ = ("_lane", "framed", "held", "held_size", "owner", "pending", "rules", "writable", "write")
 
-    def __init__(self, rules: OutboxRules, on_overflow: Callable[[], None]) -> None:
+    def __init__(self, rules: OutboxRules, owner: Owner) -> None:
         self.rules = rules
-        self.on_overflow = on_overflow
+        self.owner: Owner | None = owner
         self.framed = False
         """Whether the lane takes WebSocket frames (bytes, joined at will) or packets (a list of them)."""
         self.writable = False
@@ -152,7 +162,7 @@ class Outbox:
         """Drop everything, now and from now on."""
         self.writable = False
         self.write = self._lane = _discard
-        self.on_overflow = _ignore  # it refers back to the connection: leave no cycle to the garbage collector
+        self.owner = None  # it refers back: leave no cycle to the garbage collector
         self.pending, self.held, self.held_size = [], [], 0
 
     def _hold(self, data: bytes | list[Packet]) -> None:
@@ -163,18 +173,15 @@ class Outbox:
             self.held.append(data)
             self.held_size += len(data)
         if self.held_size > self.rules.limit:
-            on_overflow = self.on_overflow
+            owner = self.owner
             self.close()
             self.rules.stats.overflows += 1
-            on_overflow()
+            if owner is not None:
+                owner.overflow()
 
 
 def _discard(data: object) -> None:
     """Where a closed connection's data goes."""
-
-
-def _ignore() -> None:
-    """A closed outbox does not overflow."""
 
 
 def _frame(packet: Packet) -> bytes:

@@ -249,6 +249,7 @@ class Ticker:
 def _lost(outbox: Outbox) -> None:
     """A lane that raises is broken: drop its data, and let the connection be cut off."""
     log.debug("write failed", exc_info=True)
-    on_overflow = outbox.on_overflow
+    owner = outbox.owner
     outbox.close()
-    on_overflow()
+    if owner is not None:
+        owner.overflow()

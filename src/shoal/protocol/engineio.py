@@ -8,6 +8,7 @@ The module does not know what a message means, nor when a packet may come: that 
 from __future__ import annotations
 
 import binascii
+import functools
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -48,15 +49,23 @@ SEPARATOR: Final = "\x1e"
 
 
 def encode_open(sid: str, upgrades: Sequence[str], ping_interval: float, ping_timeout: float, max_payload: int) -> str:
-    """The first packet of a session. Durations are given in seconds and announced in whole milliseconds."""
+    """The first packet of a session. Durations are given in seconds and announced in whole milliseconds.
+
+    The id must need no escape in JSON.
+    """
+    return f'{OPEN}{{"sid":"{sid}",{_open_rest(tuple(upgrades), ping_interval, ping_timeout, max_payload)}'
+
+
+@functools.lru_cache
+def _open_rest(upgrades: tuple[str, ...], ping_interval: float, ping_timeout: float, max_payload: int) -> str:
+    """What the first packets of all sessions of an engine have in common."""
     handshake = {
-        "sid": sid,
-        "upgrades": list(upgrades),
+        "upgrades": upgrades,
         "pingInterval": round(ping_interval * 1000),
         "pingTimeout": round(ping_timeout * 1000),
         "maxPayload": max_payload,
     }
-    return OPEN + orjson.dumps(handshake).decode()
+    return orjson.dumps(handshake).decode()[1:]
 
 
 def encode_payload(packets: Iterable[Packet]) -> bytes:

@@ -59,7 +59,7 @@ class Client:
         self.sockets: dict[str, Socket] = {}
         self._root: Socket | None = None
         """The socket in ``/``, where nearly all events go."""
-        self._entering: frozenset[str] = frozenset()
+        self._entering: tuple[str, ...] = ()
         """Namespaces that are being looked for."""
         self._decoder: Decoder | None = None
         """Only while a packet waits for attachments."""
@@ -74,8 +74,7 @@ class Client:
             connection.on_text = self.receive_text
             connection.on_binary = self.receive_binary
         connection.on_close = self.closed
-        wheel = connection.engine.wheel
-        wheel.place(self, wheel.now() + server.settings.connect_timeout)
+        connection.engine.wheel.after(self, server.settings.connect_timeout)
 
     # ---- in
 
@@ -178,7 +177,7 @@ class Client:
             self._server.stats.namespaces_refused += 1
             self._send_refusal(name, "too many namespaces", None)
         else:
-            self._entering |= {name}
+            self._entering = (*self._entering, name)
             self._server.runners.submit(self._enter(name, packet.data))
 
     async def _enter(self, name: str, auth: dict[str, Any] | None) -> None:
@@ -190,7 +189,7 @@ class Client:
             log.exception("the matcher of a dynamic namespace failed; %r is refused", name)
             self._server.stats.handler_errors += 1
             namespace = None
-        self._entering -= {name}
+        self._entering = () if self._entering == (name,) else tuple([n for n in self._entering if n != name])
         if not self.connection.open or name in self.sockets:
             if namespace is not None and namespace.parent is not None and not namespace.rooms.by_id:
                 self._server.namespaces.emptied(namespace)
@@ -201,7 +200,7 @@ class Client:
         recovery = self._server.recovery
         if recovery is not None and recovery.make_way(name, auth):
             # Once more, behind the disconnect handlers of the one before; its namespace may have ended with it.
-            self._entering |= {name}
+            self._entering = (*self._entering, name)
             self._server.runners.submit(self._enter(name, auth))
             return
         socket = self._come_back(recovery, namespace, auth) if recovery is not None else None

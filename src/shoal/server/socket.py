@@ -37,6 +37,7 @@ __all__ = ["Socket"]
 log = logging.getLogger("shoal.server")
 
 INTERNAL_ERROR: Final = "internal error"
+NOWHERE: Final[frozenset[str]] = frozenset()
 # Reasons of the server's own: what such a client had sent before is not handled any more, as in Node's server.
 SENT_AWAY: Final = frozenset({"server namespace disconnect", "forced server close"})
 # Seconds that a client which came back waits for the disconnect handlers of its socket before.
@@ -69,10 +70,10 @@ class Socket(Inbox):
         """What it may come back to, if recovery is on; one that has come back has it from the beginning."""
         self.recovered = state is not None
         self.joined: set[str] = set()
-        self.outbox = Outbox(client.connection.outbox.rules, client.connection.overflow)
+        self.outbox = Outbox(client.connection.outbox.rules, client.connection)
         self._data: Any = None
         self._next_ack = 0
-        self._left: frozenset[str] = frozenset()
+        self._left = NOWHERE
         """The rooms that it was in when it left, for its ``disconnecting`` handler."""
 
     def __repr__(self) -> str:
@@ -373,7 +374,7 @@ class Socket(Inbox):
     async def _tell_that_it_left(self) -> None:
         for event in ("disconnecting", "disconnect"):
             if event == "disconnect":
-                self._left = frozenset()
+                self._left = NOWHERE
             try:
                 if self._hooks is not None:
                     await self._hooks.handle(event, [self._gone], ignore, in_line)

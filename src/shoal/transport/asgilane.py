@@ -171,7 +171,7 @@ class AsgiLane(WebSocketLane):
         self._hung_up = True
         self._go_on.set()
         self._wake()
-        self.engine.wheel.place(self, self.engine.wheel.now() + self.engine.settings.close_timeout)
+        self.engine.wheel.after(self, self.engine.settings.close_timeout)
 
     def on_due(self, now: float) -> None:
         """The upgrade took too long, or the client does not read what stands before the close frame."""

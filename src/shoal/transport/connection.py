@@ -82,7 +82,7 @@ class Connection(Session):
         super().__init__(sid, state, engine.wheel.now(), settings.ping_interval, settings.ping_timeout)
         self.engine = engine
         self.request = request
-        self.outbox = Outbox(engine.outbox_rules, self.overflow)
+        self.outbox = Outbox(engine.outbox_rules, self)
         self.lane: Lane | None = None
         """What carries it at the moment; ``None`` before the first one and after the end."""
         self.slot = -1

@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 
 from .engine import BaseEngine
 from .fastpolling import FastPolling
-from .plain import FIELDS, LINE, MAX_PLAIN
+from .plain import whole_head
 from .request import Request
 from .upgrade import UpgradeProtocol
 
@@ -22,17 +22,10 @@ UPGRADES: Final = frozenset({"upgrade", "keep-alive, upgrade"})
 
 
 def plain_handshake(data: bytes, path: str) -> Request | None:
-    """The request for a WebSocket on ``path`` that ``data`` is from beginning to end, else ``None``.
-
-    Who sent it is not in there, and not in the request yet.
-    """
-    line = LINE.match(data) if len(data) <= MAX_PLAIN else None
-    if line is None or line[1] != b"GET" or FIELDS.fullmatch(data, line.end()) is None:
+    """The request for a WebSocket on ``path`` that ``data`` is from beginning to end, else ``None``."""
+    request = whole_head(data)
+    if request is None or request.path != path or request.method != "GET":
         return None
-    raw_path, _, query = line[2].partition(b"?")
-    if raw_path.decode("ascii") != path:
-        return None
-    request = Request("GET", path, query, data[line.end() :], "", False)
     headers = request.headers
     if headers.get("upgrade", "").lower() != "websocket" or headers.get("connection", "").lower() not in UPGRADES:
         return None
@@ -58,9 +51,7 @@ class Door(UpgradeProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        wheel = self._engine.wheel
-        self._due = wheel.now() + self._engine.settings.head_timeout
-        wheel.place(self, self._due)
+        self._due = self._engine.wheel.after(self, self._engine.settings.head_timeout)
 
     def data_received(self, data: bytes) -> None:
         if self._request is not None:  # not the first bytes

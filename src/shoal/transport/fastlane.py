@@ -156,7 +156,7 @@ class FastLane(WebSocketLane, asyncio.Protocol):
         """The peer closed, or broke the protocol: nothing that it says now counts."""
         self._straight = False
         self.receive = refuse
-        self.engine.wheel.place(self, self.engine.wheel.now() + self.engine.settings.close_timeout)
+        self.engine.wheel.after(self, self.engine.settings.close_timeout)
 
     def _feed(self, data: bytes) -> None:
         """Take bytes apart at the borders of frames; text frames that are whole and final go straight on."""
@@ -368,7 +368,7 @@ class FastLane(WebSocketLane, asyncio.Protocol):
             self._pass_on()
             if self._paused:
                 self.resume_reading()
-            self.engine.wheel.place(self, self.engine.wheel.now() + self.engine.settings.close_timeout)
+            self.engine.wheel.after(self, self.engine.settings.close_timeout)
         else:
             self._transport.abort()
 

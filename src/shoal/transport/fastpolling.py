@@ -209,8 +209,7 @@ class FastPolling(BoundedHttp):
         elif self._behind:
             self._engine.later(self._catch_up)
         else:
-            wheel = self._engine.wheel
-            wheel.place(self, wheel.now() + self.timeout_keep_alive)
+            self._engine.wheel.after(self, self.timeout_keep_alive)
 
     def _catch_up(self) -> None:
         data, self._behind = self._behind, b""

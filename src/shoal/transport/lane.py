@@ -121,7 +121,7 @@ class WebSocketLane(ABC):
             return
         self.connection = connection
         self.receive = self._probe
-        self.engine.wheel.place(self, self.engine.wheel.now() + self.engine.settings.upgrade_timeout)
+        self.engine.wheel.after(self, self.engine.settings.upgrade_timeout)
 
     def _probe(self, payload: bytes) -> None:
         connection = self.connection

@@ -163,7 +163,7 @@ class PollingLane:
             return True
 
         self.receive = receive
-        engine.wheel.place(self, engine.wheel.now() + WATCH_AFTER)
+        engine.wheel.after(self, WATCH_AFTER)
         self.wait(answer)
         try:
             return await future
@@ -245,7 +245,7 @@ class PollingLane:
         elif not abort and not self._farewell:
             engine = self._connection.engine
             engine.farewells[self._connection.sid] = [*self._connection.outbox.take(), engineio.CLOSE]
-            engine.wheel.place(self, engine.wheel.now() + engine.settings.close_timeout)
+            engine.wheel.after(self, engine.settings.close_timeout)
 
     def said_goodbye(self) -> None:
         """The client closes by itself."""

@@ -28,12 +28,20 @@ class Request:
         raw_headers: Pairs of lower-case name and value, or a block of such lines.
         peer: Address of the other end of the connection, without its port.
         secure: Whether the connection to the client is encrypted.
+        headers: What ``raw_headers`` says, if somebody knows already.
     """
 
     __slots__ = ("_headers", "_query", "method", "path", "peer", "query_string", "raw_headers", "secure")
 
     def __init__(
-        self, method: str, path: str, query_string: bytes, raw_headers: RawHeaders, peer: str, secure: bool
+        self,
+        method: str,
+        path: str,
+        query_string: bytes,
+        raw_headers: RawHeaders,
+        peer: str,
+        secure: bool,
+        headers: dict[str, str] | None = None,
     ) -> None:
         self.method = method
         self.path = path
@@ -41,7 +49,7 @@ class Request:
         self.raw_headers = raw_headers
         self.peer = peer
         self.secure = secure
-        self._headers: dict[str, str] | None = None
+        self._headers = headers
         self._query: dict[str, str] | None = None
 
     @classmethod

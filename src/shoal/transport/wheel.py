@@ -60,7 +60,8 @@ class Wheel:
             now = self.now()
             self._next = int(now / self.resolution)
             self._arm(now)
-        slot = max(slot, self._next + 1)
+        if slot <= self._next:
+            slot = self._next + 1
         item.slot = slot
         bucket = self._buckets.get(slot)
         if bucket is None:
@@ -68,9 +69,18 @@ class Wheel:
         else:
             bucket.add(item)
 
+    def after(self, item: Timed, seconds: float) -> float:
+        """As :meth:`place`, that long from now. Returns the deadline."""
+        when = self.now() + seconds
+        self.place(item, when)
+        return when
+
     def remove(self, item: Timed) -> None:
         """Forget an item; one that is not here is ignored."""
-        slot, item.slot = item.slot, -1
+        slot = item.slot
+        if slot < 0:
+            return
+        item.slot = -1
         bucket = self._buckets.get(slot)
         if bucket is not None:
             bucket.discard(item)

@@ -1,4 +1,4 @@
-"""A lane that remembers what it was given, as packets, whether they came so or as frames."""
+"""A lane that remembers what it was given, as packets, whether they came so or as frames; and an outbox's owner."""
 
 from __future__ import annotations
 
@@ -32,6 +32,16 @@ class Recorder:
         else:
             assert isinstance(data, list)
             self.packets += data
+
+
+class Owner:
+    """Whose outbox it is. Counts how often it heard of an overflow."""
+
+    def __init__(self) -> None:
+        self.overflows = 0
+
+    def overflow(self) -> None:
+        self.overflows += 1
 
 
 def unframe(data: bytes) -> list[str | bytes]:

@@ -7,16 +7,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.fanout.recording import Recorder
+from tests.unit.fanout.recording import Owner, Recorder
 
 from shoal.fanout.outbox import Outbox, OutboxRules, OutboxStats, Policy
 from shoal.protocol.engineio import payload_size
 from shoal.protocol.frames import binary_frame, text_frame
 
 
-def outbox(limit: int = 1_000, policy: Policy = "disconnect", overflows: list[int] | None = None) -> Outbox:
-    told: list[int] = [] if overflows is None else overflows
-    return Outbox(OutboxRules(limit, policy, OutboxStats()), lambda: told.append(1))
+def outbox(limit: int = 1_000, policy: Policy = "disconnect", owner: Owner | None = None) -> Outbox:
+    return Outbox(OutboxRules(limit, policy, OutboxStats()), owner or Owner())
 
 
 @pytest.mark.parametrize("framed", [True, False])
@@ -99,18 +98,18 @@ def test_whatever_happens_the_order_stays(ops: list[tuple[str, Any, Any]], later
 class TestBound:
     def test_it_is_reached_once_and_the_connection_is_told(self) -> None:
         """One byte more than allowed: everything is dropped, it is counted, and said once however much follows."""
-        told: list[int] = []
-        box, lane = outbox(100, overflows=told), Recorder(framed=True)
+        owner = Owner()
+        box, lane = outbox(100, owner=owner), Recorder(framed=True)
         box.attach(lane.write, framed=True, writable=False)
         frame = text_frame(b"x" * 48)
         for _ in range(2):
             box.packet("x" * 48)
         assert box.held_size == 2 * len(frame) == 100
-        assert told == []
+        assert owner.overflows == 0
         box.packet("")
         box.packet("more")
         box.flush()
-        assert told == [1]
+        assert owner.overflows == 1
         assert box.rules.stats.overflows == 1
         assert (box.held, box.held_size, box.pending) == ([], 0, [])
         box.unblock()
@@ -124,26 +123,26 @@ class TestBound:
 
     @given(st.lists(st.integers(1, 200), min_size=1, max_size=30), st.booleans())
     def test_never_more_than_the_bound_is_held(self, sizes: list[int], framed: bool) -> None:
-        told: list[int] = []
-        box, lane = outbox(500, overflows=told), Recorder(framed)
+        owner = Owner()
+        box, lane = outbox(500, owner=owner), Recorder(framed)
         box.attach(lane.write, framed=framed, writable=False)
         for size in sizes:
             box.packet("x" * size)
             assert box.held_size <= 500
         overhead = 2 if framed else 1
         whole = sum(size + overhead + (2 if framed and size > 125 else 0) for size in sizes)
-        assert told == ([1] if whole > 500 else [])
+        assert owner.overflows == (whole > 500)
 
     def test_held_messages_free_their_bytes(self) -> None:
         """The bound is for what waits now, not for what ever waited."""
-        told: list[int] = []
-        box, lane = outbox(100, overflows=told), Recorder(framed=False)
+        owner = Owner()
+        box, lane = outbox(100, owner=owner), Recorder(framed=False)
         box.attach(lane.write, framed=False)
         for _ in range(10):
             box.block()
             box.packet("x" * 90)
             box.unblock()
-        assert told == []
+        assert owner.overflows == 0
         assert len(lane.packets) == 10
 
 
@@ -179,8 +178,8 @@ class TestVolatile:
 @pytest.mark.parametrize("framed", [True, False])
 def test_after_the_end_everything_is_dropped(framed: bool) -> None:
     """Held, pending or new: nothing reaches the lane, nothing piles up, nobody is told."""
-    told: list[int] = []
-    box, lane = outbox(10, overflows=told), Recorder(framed)
+    owner = Owner()
+    box, lane = outbox(10, owner=owner), Recorder(framed)
     box.attach(lane.write, framed=framed, writable=False)
     box.packet("held")
     box.add(b"pending", ())
@@ -189,7 +188,7 @@ def test_after_the_end_everything_is_dropped(framed: bool) -> None:
         box.add(b"new", [b"x" * 100])
         box.flush()
         box.packet("packet")
-    assert (lane.packets, box.held, box.pending, told) == ([], [], [], [])
+    assert (lane.packets, box.held, box.pending, owner.overflows) == ([], [], [], 0)
 
 
 def test_frames_are_built_once_for_what_was_held_as_packets() -> None:

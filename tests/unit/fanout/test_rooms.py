@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from tests.unit.fanout.recording import Owner
 from tests.unit.fuzz import examples
 
 from shoal.fanout.outbox import Outbox, OutboxRules, OutboxStats
@@ -21,7 +22,7 @@ class Person:
     def __init__(self, number: int) -> None:
         self.id = f"id{number}"
         self.joined: set[str] = set()
-        self.outbox = Outbox(RULES, lambda: None)
+        self.outbox = Outbox(RULES, Owner())
 
     def __repr__(self) -> str:
         return self.id
@@ -91,7 +92,7 @@ class Town(RuleBasedStateMachine):
     @rule(who=who)
     def move(self, who: int) -> None:
         person = self.people[who]
-        person.outbox = Outbox(RULES, lambda: None)
+        person.outbox = Outbox(RULES, Owner())
         self.rooms.moved(person)
 
     @precondition(lambda self: self.inside)

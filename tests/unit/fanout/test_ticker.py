@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
-from tests.unit.fanout.recording import Recorder
+from tests.unit.fanout.recording import Owner, Recorder
 from tests.unit.fuzz import examples
 
 from shoal.fanout.outbox import Outbox, OutboxRules, OutboxStats
@@ -30,7 +30,7 @@ class Connection:
     """An outbox on a lane, and all that naive delivery would have given to it."""
 
     def __init__(self, framed: bool) -> None:
-        self.outbox = Outbox(RULES, lambda: None)
+        self.outbox = Outbox(RULES, Owner())
         self.lanes = [Recorder(framed)]
         self.outbox.attach(self.lanes[0].write, framed=framed)
         self.expected: list[str | bytes] = []
@@ -47,7 +47,7 @@ class Member:
         self.id = name
         self.connection = connection
         self.joined: set[str] = set()
-        self.outbox = Outbox(RULES, lambda: None)
+        self.outbox = Outbox(RULES, Owner())
         self.expected: list[str | bytes] = []  # before it is welcomed
         self.welcome = False
 
