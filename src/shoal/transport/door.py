@@ -1,8 +1,9 @@
 """Who serves a new connection of uvicorn's: its first bytes decide.
 
 A plain WebSocket handshake, as clients send it, comes whole with the first read. It is answered on the spot, without
-the HTTP parser and the request that uvicorn would rebuild for its WebSocket class. Everything else is uvicorn's, and so
-is a handshake that looks the least bit odd: the way through uvicorn is the plain path, and a test holds both equal.
+the HTTP parser and the request that uvicorn would rebuild for its WebSocket class. Everything else goes to uvicorn's
+HTTP, with the short cut of :mod:`.fastpolling`, and so does a handshake that looks the least bit odd: the way through
+uvicorn is the plain path, and a test holds both equal.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from .engine import BAD_REQUEST, UNKNOWN_SID, BaseEngine, Refusal
 from .request import Request
 from .responses import Header, Response, respond
 
-__all__ = ["TAKEN", "PollingLane", "answer_poll", "decode_post", "refuse", "serve_polling"]
+__all__ = ["PollingLane", "answer_poll", "decode_post", "refuse", "serve_polling"]
 
 log = logging.getLogger("shoal.transport")
 

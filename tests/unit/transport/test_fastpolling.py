@@ -200,9 +200,9 @@ class Life:
             self.house.hear(wire, data[cut:])
 
     async def line(self, wire: int, line: bytes) -> None:
-        """An odd request, session 0's id in place of S."""
+        """An odd request, session 0's id in place of SID."""
         sid = self.house.sids[0].encode()
-        self.house.hear(wire, request(line.replace(b"S", sid).replace(b"POsT", b"POST"), FIELDS))
+        self.house.hear(wire, request(line.replace(b"SID", sid), FIELDS))
 
     async def bytes(self, wire: int, data: bytes) -> None:
         self.house.hear(wire, data)
@@ -277,18 +277,18 @@ steps = st.one_of(
         wires,
         st.sampled_from(
             [
-                b"GET /engine.io/?transport=polling&sid=S HTTP/1.0",
-                b"GET /engine.io/?EIO=4&transport=websocket&sid=S HTTP/1.1",
+                b"GET /engine.io/?transport=polling&sid=SID HTTP/1.0",
+                b"GET /engine.io/?EIO=4&transport=websocket&sid=SID HTTP/1.1",
                 b"GET /engine.io/?EIO=3&transport=polling HTTP/1.1",
                 b"GET /engine.io/?EIO=4&transport=polling&sid=unknown HTTP/1.1",
-                b"GET /engine%2eio/?EIO=4&transport=polling&sid=S HTTP/1.1",
-                b"GET http://x/engine.io/?EIO=4&transport=polling&sid=S HTTP/1.1",
+                b"GET /engine%2eio/?EIO=4&transport=polling&sid=SID HTTP/1.1",
+                b"GET http://x/engine.io/?EIO=4&transport=polling&sid=SID HTTP/1.1",
                 b"GET /other/ HTTP/1.1",
-                b"GET /engine.io/?EIO=4&transport=polling&sid=S#f HTTP/1.1",
-                b"HEAD /engine.io/?EIO=4&transport=polling&sid=S HTTP/1.1",
-                b"OPTIONS /engine.io/?EIO=4&transport=polling&sid=S HTTP/1.1",
-                b"POsT /engine.io/?EIO=4&transport=polling&sid=S HTTP/1.1",
-                b"GET  /engine.io/?EIO=4&transport=polling&sid=S HTTP/1.1",
+                b"GET /engine.io/?EIO=4&transport=polling&sid=SID#f HTTP/1.1",
+                b"HEAD /engine.io/?EIO=4&transport=polling&sid=SID HTTP/1.1",
+                b"OPTIONS /engine.io/?EIO=4&transport=polling&sid=SID HTTP/1.1",
+                b"POST /engine.io/?EIO=4&transport=polling&sid=SID HTTP/1.1",
+                b"GET  /engine.io/?EIO=4&transport=polling&sid=SID HTTP/1.1",
             ]
         ),
     ),
