@@ -30,6 +30,7 @@ OPTIONS = {
     "SHOAL_PING_TIMEOUT": "3",
     "SHOAL_CLOSE_TIMEOUT": "1",
 }
+BEHIND = 2_000_000  # bytes that the slowest listener may be behind, which the test's own process may well be
 PROMPT = 0.3  # seconds that half of all others' messages may take; a starved one would take as long as the flood
 
 
@@ -69,34 +70,51 @@ class Listener:
     def __init__(self, raw: Raw) -> None:
         self.raw = raw
         self.chunks: list[bytes] = []
+        self.size = 0
         self.task = asyncio.create_task(self._listen())
 
     async def _listen(self) -> None:
         tail = b""
         while LAST not in tail and (chunk := await self.raw.reader.read(2**18)):
             self.chunks.append(chunk)
+            self.size += len(chunk)
             tail = tail[-len(LAST) :] + chunk
             if PING in tail:
                 self.raw.writer.write(frame("3"))
 
-    async def heard(self) -> list[tuple[int, int]]:
-        """Who said which number, in the order of arrival, up to the last word."""
-        async with asyncio.timeout(20.0):
-            await self.task
+    def heard(self) -> list[tuple[int, int]]:
+        """Who said which number, in the order of arrival. Takes so long that nothing else should be timed meanwhile."""
         return [(int(speaker), int(number)) for speaker, number in SAID.findall(b"".join(self.chunks))]
 
 
-async def speak(raw: Raw, speaker: int, size: int, enough: asyncio.Event) -> int:
-    """Flood the busy room; returns how much was said."""
-    said, padding = 0, "x" * size
-    while not enough.is_set():
-        events = [f'["say","busy",{speaker},{said + i},"{padding}"]' for i in range(BURST)]
-        burst = [frame(f"42{event}") for event in events]
-        await raw.send(b"".join(burst) + frame('4299["echo"]'))
-        said += BURST
-        while not (await raw.next()).startswith(b"4399"):
-            pass
-    return said
+class Flood:
+    """Those who talk without a pause, unless a listener of the test's own cannot follow."""
+
+    def __init__(self, listeners: list[Listener], size: int) -> None:
+        self._listeners = listeners
+        self._padding = "x" * size
+        self._said = 0
+        """Bytes that each listener will have heard."""
+        self.enough = asyncio.Event()
+
+    async def speak(self, raw: Raw, speaker: int) -> int:
+        """Flood the busy room; returns how much was said."""
+        said = 0
+        while not self.enough.is_set():
+            events = [f'["say","busy",{speaker},{said + i},"{self._padding}"]' for i in range(BURST)]
+            burst = [frame(f"42{event}") for event in events]
+            await raw.send(b"".join(burst) + frame('4299["echo"]'))
+            said += BURST
+            # An answer has no mask, and `"busy",` makes one letter.
+            self._said += sum(map(len, burst)) - BURST * (len(bytes(4)) + len('"busy",') - 1)
+            while not (await raw.next()).startswith(b"4399"):
+                pass
+            while self._behind() > BEHIND and not self.enough.is_set():
+                await asyncio.sleep(0.001)
+        return said
+
+    def _behind(self) -> int:
+        return self._said - min(listener.size for listener in self._listeners)
 
 
 async def chat_aside(raw: Raw, enough: asyncio.Event) -> list[float]:
@@ -130,9 +148,9 @@ async def test_promises_hold_at_full_load(load: tuple[ServerProcess, int]) -> No
         _, mute_id = await crowd.join("busy", buffer=8192)
         napper, napper_id = await crowd.join("busy", buffer=262144)
         began, worked = time.monotonic(), sum(process.cpu_times()[:2])
-        enough = asyncio.Event()
-        floods = [asyncio.create_task(speak(raw, number, size, enough)) for number, raw in enumerate(speakers)]
-        delays = asyncio.create_task(chat_aside(aside, enough))
+        flood = Flood(listeners, size)
+        floods = [asyncio.create_task(flood.speak(raw, number)) for number, raw in enumerate(speakers)]
+        delays = asyncio.create_task(chat_aside(aside, flood.enough))
 
         # One who does not read for a while is waited for; one who never reads is cut off at its bound.
         await until_held(witness, napper_id, lambda size: size > 100_000)
@@ -140,22 +158,25 @@ async def test_promises_hold_at_full_load(load: tuple[ServerProcess, int]) -> No
         await until_held(witness, mute_id, lambda size: size < 0)
         await asyncio.sleep(began + SECONDS - time.monotonic())
         busy = (sum(process.cpu_times()[:2]) - worked) / (time.monotonic() - began)
-        enough.set()
+        flood.enough.set()
         said = await asyncio.gather(*floods)
         assert process.memory_info().rss - memory < 30_000_000
 
         # The server had no pause, but others did not wait for the busy room, and nobody else lost the connection.
-        assert busy > 0.5, busy
+        assert busy > 0.4, busy  # of a core that others may want too
         assert statistics.median(await delays) < PROMPT
         assert statistics.median(witness.times) < PROMPT
         counters = await witness.ask("counters")
         assert (counters["outbox"]["overflows"], counters["engine"]["ping_timeouts"]) == (1, 0)
 
-        # Everybody heard everything, once, each speaker's words in order, and all of them in the same order: the one
-        # who had slept too.
         await aside.say('42["say","busy",99,0]')
-        first = await listeners[0].heard()
-        assert len(first) == sum(said) + 1
-        assert all([await listener.heard() == first for listener in listeners])
-        for speaker, count in enumerate(said):
-            assert [number for who, number in first if who == speaker] == list(range(count))
+        async with asyncio.timeout(20.0):
+            await asyncio.gather(*[listener.task for listener in listeners])
+
+    # Everybody heard everything, once, each speaker's words in order, and all of them in the same order: the one who
+    # had slept too.
+    first = listeners[0].heard()
+    assert len(first) == sum(said) + 1
+    assert all(listener.heard() == first for listener in listeners)
+    for speaker, count in enumerate(said):
+        assert [number for who, number in first if who == speaker] == list(range(count))
