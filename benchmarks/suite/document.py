@@ -56,7 +56,7 @@ def _scenario(scenario: Scenario, results: Results) -> dict[str, Any]:
             {
                 "subject": v.target.subject,
                 "against": v.target.against,
-                "wanted": round(v.target.ratio, 3),
+                "wanted": None if v.target.ratio is None else round(v.target.ratio, 3),
                 "ratio": None if v.ratio is None else round(v.ratio, 3),
                 "ratio_per_cpu": None if v.ratio_per_cpu is None else round(v.ratio_per_cpu, 3),
                 "met": v.met,
@@ -76,6 +76,7 @@ def _growth(growth: Growth, results: Results) -> dict[str, Any]:
         "axis": growth.axis,
         "unit": growth.unit,
         "bound": growth.ratio,
+        "floor": growth.floor,
         "costs": {str(x): round(cost, 3) for x, cost in flat.costs.items()},
         "ratio": None if flat.ratio is None else round(flat.ratio, 3),
         "met": flat.met,

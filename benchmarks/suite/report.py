@@ -13,6 +13,7 @@ COLUMNS = {
     "Node": ("node", "node-4"),
     "Bun": ("bun",),
     "python-socketio": ("psio",),
+    "bare Python": ("bare",),
     "C": ("limit", "limit-turn"),
 }
 SHORT = {key: name for name, keys in COLUMNS.items() for key in keys}
@@ -40,11 +41,17 @@ def figure_text(figure: dict[str, Any]) -> str:
 
 def target_text(scenario: dict[str, Any], target: dict[str, Any]) -> str:
     """One target and how it came out: `2.31 x Node (at least 1.7): met`."""
-    bound = ("at least " if scenario["higher_is_better"] else "at most ") + f"{target['wanted']:.3g}"
     against = SHORT[target["against"]]
+    if target["wanted"] is None:
+        if target["subject"] not in COLUMNS["Shoal"]:
+            against += f" by {SHORT[target['subject']]}"
+        bound, verdict = "for comparison", ""
+    else:
+        bound = ("at least " if scenario["higher_is_better"] else "at most ") + f"{target['wanted']:.3g}"
+        verdict = ": met" if target["met"] else ": not met"
     if target["ratio"] is None:
         return f"- x {against} ({bound}): not measured"
-    text = f"{target['ratio']:.3g} x {against} ({bound}): {'met' if target['met'] else 'not met'}"
+    text = f"{target['ratio']:.3g} x {against} ({bound}){verdict}"
     disturbed = any(scenario["figures"][key]["disturbed"] for key in (target["subject"], target["against"]))
     if disturbed and target["ratio_per_cpu"] is not None:
         text += f"; {target['ratio_per_cpu']:.3g} x per second of processor time"
@@ -65,13 +72,17 @@ def growth_text(growth: dict[str, Any]) -> str:
     return ", ".join(f"{int(x):,}: {number(cost)}" for x, cost in growth["costs"].items())
 
 
-def growth_verdict(growth: dict[str, Any]) -> str:
-    """How flat the cost stayed."""
+def growth_verdict(document: Document, growth: dict[str, Any]) -> str:
+    """How flat the cost stayed, also beside that of the series which is its floor."""
     if growth["ratio"] is None:
         return "not measured"
     if growth["bound"] is None:
         return f"{growth['ratio']:.2f} x, for comparison"
-    return f"{growth['ratio']:.2f} x (at most {growth['bound']}): {'met' if growth['met'] else 'not met'}"
+    text = f"{growth['ratio']:.2f} x (at most {growth['bound']}): {'met' if growth['met'] else 'not met'}"
+    for floor in document["growth"]:
+        if floor["key"] == growth.get("floor") and floor["ratio"]:
+            text += f"; {growth['ratio'] / floor['ratio']:.2f} x the growth in C"
+    return text
 
 
 def show(document: Document, console: Console) -> None:
@@ -105,7 +116,7 @@ def markdown(document: Document, chart: str) -> str:
     if document["growth"]:
         lines += ["", "| growth | unit | cost at each point | greatest by least |", "|---|---|---|---|"]
         for g in document["growth"]:
-            lines.append(f"| {g['title']} | {g['unit']} | {growth_text(g)} | {growth_verdict(g)} |")
+            lines.append(f"| {g['title']} | {g['unit']} | {growth_text(g)} | {growth_verdict(document, g)} |")
     lines += ["", *(f"- {note}" for note in _notes(document))]
     lines += ["", "Versions: " + ", ".join(f"{name} {text}" for name, text in document["versions"].items()) + "."]
     return "\n".join(lines) + "\n"
@@ -129,7 +140,9 @@ def _growth_table(document: Document) -> Table:
     for name in ("series", "unit", "cost at each point", "greatest by least"):
         table.add_column(name)
     for g in document["growth"]:
-        table.add_row(g["title"], g["unit"], growth_text(g), _coloured(growth_verdict(g), g["met"]), end_section=True)
+        table.add_row(
+            g["title"], g["unit"], growth_text(g), _coloured(growth_verdict(document, g), g["met"]), end_section=True
+        )
     return table
 
 

@@ -13,10 +13,13 @@ Load = dict[str, str | int | float]  # options of the load generator, without th
 
 @dataclass(frozen=True)
 class Target:
-    """`subject`'s figure divided by `against`'s must be at least (a cost: at most) `ratio`."""
+    """`subject`'s figure divided by `against`'s must be at least (a cost: at most) `ratio`.
+
+    Without a `ratio` it is there for comparison.
+    """
 
     against: str
-    ratio: float
+    ratio: float | None
     subject: str = "shoal"
 
 
@@ -46,7 +49,7 @@ class Scenario:
 class Growth:
     """A cost that must stay flat: taken at each point, the greatest may be at most `ratio` times the least.
 
-    Without a `ratio` it is there for comparison.
+    Without a `ratio` it is there for comparison: `floor` names the series of a server that only does what it must.
     """
 
     key: str
@@ -56,6 +59,7 @@ class Growth:
     cost: Callable[[Mapping[str, Any]], float] = field(repr=False)
     unit: str = "µs of processor time per delivery"
     ratio: float | None = 1.3
+    floor: str | None = None
 
 
 FANOUT: Load = {"mode": "fanout", "clients": 1000}
@@ -66,9 +70,9 @@ SCENARIOS = (
         "fanout-1",
         "fan-out, 1,000 clients, 1 publisher",
         FANOUT | {"publishers": 1},
-        ("shoal", "node", "bun", "psio", "limit"),
-        (Target("node", 1.7), Target("limit", 0.85)),
-        quick_servers=("shoal", "node", "limit"),
+        ("shoal", "node", "bun", "psio", "limit", "bare"),
+        (Target("node", 1.7), Target("limit", 0.85), Target("bare", None), Target("limit", None, "bare")),
+        quick_servers=("shoal", "node", "limit", "bare"),
     ),
     Scenario(
         "fanout-10",
@@ -195,7 +199,14 @@ def _crowds(kind: str) -> tuple[tuple[int, str, Load], ...]:
 
 
 GROWTH = (
-    Growth("clients", "from 100 to 10,000 clients in one room", "clients", _crowds("shoal"), _per_delivery),
+    Growth(
+        "clients",
+        "from 100 to 10,000 clients in one room",
+        "clients",
+        _crowds("shoal"),
+        _per_delivery,
+        floor="clients-c",
+    ),
     Growth(
         "clients-c",
         "the same by the server in C: what the kernel alone costs",

@@ -57,6 +57,10 @@ def _shoal(port: int, _broker: str | None) -> list[str]:
     return [sys.executable, str(SERVERS / "shoal_app.py"), str(port)]
 
 
+def _bare(port: int, _broker: str | None) -> list[str]:
+    return [sys.executable, str(SERVERS / "bare.py"), str(port)]
+
+
 def _uvicorn(python: str, app: str) -> Callable[[int, str | None], list[str]]:
     arguments = ["--app-dir", str(SERVERS), "--host", "127.0.0.1", "--log-level", "warning", app, "--port"]
     return lambda port, _broker: [python, "-m", "uvicorn", *arguments, str(port)]
@@ -74,6 +78,7 @@ KINDS = {
     "psio": Kind("python-socketio", _uvicorn(str(PSIO_VENV / "bin" / "python"), "psio_app:app")),
     "limit": Kind("C, a write per message", _limit("message")),
     "limit-turn": Kind("C, a write per turn", _limit("turn")),
+    "bare": Kind("Python, a write per message and nothing else", _bare),
     "shoal-4": Kind("Shoal, 4 nodes", _shoal, nodes=4, broker=True),
     "node-4": Kind("Node socket.io, 4 nodes", _node, nodes=4, broker=True),
     "shoal-8": Kind("Shoal, 8 nodes", _shoal, nodes=8, broker=True),

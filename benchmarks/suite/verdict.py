@@ -23,7 +23,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Verdict:
-    """How one target came out. `ratio` and `met` are None where a side was not measured.
+    """How one target came out. `ratio` is None where a side was not measured, `met` there and where nothing is asked.
 
     `ratio_per_cpu` compares deliveries per second of processor time; None where that says nothing.
     """
@@ -80,9 +80,12 @@ def _judge(scenario: Scenario, target: Target, figures: Mapping[str, Figure]) ->
         return Verdict(target, None, None, None)
     # A message that was lost or came twice makes a fast delivery worthless.
     right = figures[target.subject].faults == 0
-    fast = ratio >= target.ratio if scenario.higher_is_better else ratio <= target.ratio
     a, b = figures[target.subject].per_cpu, figures[target.against].per_cpu
-    return Verdict(target, ratio, a / b if a and b else None, fast and right)
+    per_cpu = a / b if a and b else None
+    if target.ratio is None:
+        return Verdict(target, ratio, per_cpu, None)
+    fast = ratio >= target.ratio if scenario.higher_is_better else ratio <= target.ratio
+    return Verdict(target, ratio, per_cpu, fast and right)
 
 
 def _per_cpu(rounds: Sequence[Mapping[str, Any]]) -> float:

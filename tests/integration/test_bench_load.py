@@ -91,13 +91,14 @@ def test_an_open_loop_keeps_its_rate(load: Path, shoal: ServerProcess) -> None:
     assert result["sent_per_s"] == pytest.approx(200, rel=0.1)
 
 
-@pytest.mark.parametrize("way", ["message", "turn"])
+@pytest.mark.parametrize("way", ["message", "turn", "bare"])
 def test_the_floor_does_the_same_work(load: Path, limit: Path, way: str) -> None:
     port = free_port()
-    server = ServerProcess([str(limit), str(port), way], port, ENVIRONMENT)
+    bare = [sys.executable, str(APP.with_name("bare.py")), str(port)]
+    server = ServerProcess(bare if way == "bare" else [str(limit), str(port), way], port, ENVIRONMENT)
     try:
         server.wait_until_up()
-        for arguments in (TRAFFIC[0], TRAFFIC[3]):
+        for arguments in TRAFFIC[:1] if way == "bare" else (TRAFFIC[0], TRAFFIC[3]):
             result = measure(load, server, *arguments, "--seconds", "0.3", "--warmup", "0.1")
             assert (result["lost"], result["duplicates"], result["reordered"]) == (0, 0, 0)
             assert result["received_per_s"] > 0
