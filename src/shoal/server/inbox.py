@@ -13,6 +13,7 @@ import inspect
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import copy_context
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -133,13 +134,15 @@ class Inbox(Listening):
             args = data[1:]
             if handler.converters or not handler.minimum <= len(args) <= handler.maximum:
                 args = list(handler.convert(args))
-            result = handler.function(self, *args)
+            result = copy_context().run(handler.function, self, *args)  # what it sets is not for the next client
             if type(result) is CoroutineType:  # a plain function that returns one: a partial, a lambda
                 self._busy = True
                 self.namespace.runners.submit(self._finish(result, data[0], ack_id))
             elif ack_id is not None and result is not NO_ACK:
                 self._acknowledge(ack_id, result)
-        except Exception as error:  # noqa: BLE001 - application code may raise anything
+        except (Exception, asyncio.CancelledError) as error:  # application code may raise anything
+            if is_cancelled(error):
+                raise
             self._failed(data[0], ack_id, error)
 
     async def _finish(self, result: Awaitable[Any], event: str, ack_id: int | None) -> None:

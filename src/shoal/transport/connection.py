@@ -143,6 +143,8 @@ class Connection(Session):
         previous, self.lane = self.lane, lane
         if previous is not None:
             previous.discard()
+            if self.lane is not lane:
+                return  # a listener, told of a poll that came too late, closed it
         if self.paused:
             lane.pause_reading()
         self.outbox.attach(write, framed=framed, writable=writable)

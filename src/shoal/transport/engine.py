@@ -12,6 +12,7 @@ import inspect
 import logging
 from collections import Counter
 from collections.abc import Callable, Coroutine
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
@@ -258,10 +259,12 @@ class BaseEngine(Generic[S]):
         works: list[Coroutine[Any, Any, Any]] = []
         for listener in self.listeners.get(event, ()):
             try:
-                result = listener(*args)
+                result = copy_context().run(listener, *args)  # what it sets is not for the next client
                 if inspect.iscoroutine(result):
                     works.append(result)
-            except Exception:
+            except (Exception, asyncio.CancelledError) as error:
+                if is_cancelled(error):
+                    raise
                 log.exception("a listener of %r failed", event)
         return works
 

@@ -28,6 +28,7 @@ __all__ = ["FastPolling"]
 # Header blocks that a connection remembers: one of its GETs, and those of POSTs of a few lengths.
 MAX_KNOWN: Final = 4
 MAX_REMEMBERED: Final = 2048  # bytes of one of them
+MAX_BEHIND: Final = 65536  # bytes that wait behind a request; uvicorn's bound for a body that nobody reads
 
 
 class Block(NamedTuple):
@@ -52,8 +53,6 @@ class FastPolling(BoundedHttp):
         self._path = engine.settings.path.encode()
         self._simple = not (self.access_log or self.root_path or self.limit_concurrency)
         self._known: dict[tuple[str, bytes], Block] = {}
-        self._reading = False
-        """Whether uvicorn's parser is inside of a request."""
         self._lane: PollingLane | None = None
         """Whose request took the short cut and has no answer yet."""
         self._request: Request | None = None
@@ -70,7 +69,8 @@ class FastPolling(BoundedHttp):
     def data_received(self, data: bytes) -> None:
         if self._lane is not None or self._behind:
             self._behind += data
-            self.flow.pause_reading()
+            if len(self._behind) > MAX_BEHIND:  # not before: who does not read hears of no end
+                self.flow.pause_reading()
         elif not (self._is_free() and self._take(data)):
             self._engine.wheel.remove(self)
             super().data_received(data)
@@ -79,18 +79,10 @@ class FastPolling(BoundedHttp):
         """Whether nothing is under way by uvicorn's way: the next byte begins the request that is answered next."""
         return (
             self._simple
-            and not self._reading
+            and not self.reading
             and (self.cycle is None or self.cycle.response_complete)
             and not self.flow.write_paused
         )
-
-    def on_message_begin(self) -> None:
-        self._reading = True
-        super().on_message_begin()
-
-    def on_message_complete(self) -> None:
-        self._reading = False
-        super().on_message_complete()
 
     def _take(self, data: bytes) -> bool:
         """Serve a request by the short cut. Returns whether it may take it; if not, nothing has happened."""
@@ -235,6 +227,6 @@ class FastPolling(BoundedHttp):
         self._engine.wheel.remove(self)
         lane, poll = self._lane, self._poll
         self._lane = self._poll = None
+        super().connection_lost(exc)
         if lane is not None and poll is not None and lane.poll is poll:
             lane.left()
-        super().connection_lost(exc)

@@ -38,6 +38,8 @@ class BoundedHttp(HttpToolsProtocol):
         """Bytes of this request that are no body: its head, and trailers and the framing of chunks as far as they
         exceed a quarter of the body. The read that it began in is not counted; that has a bound of its own."""
         self._deadline: asyncio.TimerHandle | None = None
+        self.reading = False
+        """Whether the parser is inside of a request, or has handed the connection over."""
 
     def connection_made(self, transport: asyncio.Transport, due: float | None = None) -> None:  # type: ignore[override]
         """Begin. The first head is due at ``due`` on the loop's clock: a part of its time may have passed already."""
@@ -51,6 +53,8 @@ class BoundedHttp(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         self._overhead += len(data)
         super().data_received(data)
+        if not self.reading and (self.cycle is None or self.cycle.response_complete):
+            self._expect_head()  # an empty line, say: it began nothing, and uvicorn waits no more for what does
         if self._overhead > self._settings.max_head:
             self._refuse(TOO_LARGE)
 
@@ -59,16 +63,22 @@ class BoundedHttp(HttpToolsProtocol):
         if self.cycle is not None and not self.cycle.response_complete:
             self.transport.close()
         else:
+            self.reading = True
             super().handle_websocket_upgrade()
 
     def on_message_begin(self) -> None:
         self._overhead = 0
+        self.reading = True
         self._expect_head()
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         self._head_is_there()
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self.reading = False
+        super().on_message_complete()
 
     def on_body(self, body: bytes) -> None:
         self._overhead -= len(body) + len(body) // 4

@@ -15,7 +15,7 @@ __all__ = ["FIELDS", "LINE", "MAX_PLAIN", "body_length", "whole_head"]
 
 # RFC 9112 sections 3 and 5, and nothing that section 5.2 or a lenient parser may take otherwise. Possessive, so that
 # no input makes them go back.
-LINE: Final = re.compile(rb"(GET|POST) (/[!-~]*+) HTTP/1\.1\r\n")
+LINE: Final = re.compile(rb"(GET|POST) (/[!\"$-~]*+) HTTP/1\.1\r\n")
 FIELDS: Final = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t -~]*+(?<![\t ])\r\n)++\r\n")
 HEAD: Final = re.compile(LINE.pattern + b"(" + FIELDS.pattern + b")")
 FIELD: Final = re.compile(r"([^:]+):[\t ]*([^\r]*)\r\n")  # of a block that matches FIELDS

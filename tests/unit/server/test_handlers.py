@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -335,3 +336,35 @@ class TestArguments:
             client = await server.connect()
             await client.emit("x", {"item": "a"})
         assert seen == [{"item": "a"}]
+
+
+class TestPlainHandlers:
+    @async_test
+    async def test_what_one_sets_is_not_for_the_next_client(self) -> None:
+        user: ContextVar[str] = ContextVar("user", default="nobody")
+        io = Server()
+
+        @io.on("login")
+        def login(socket: Socket, name: str) -> str:
+            seen = user.get()
+            user.set(name)
+            return seen
+
+        async with TestServer(io) as server:
+            first, second = await server.connect(), await server.connect()
+            assert [await client.call("login", "alice") for client in (first, second)] == ["nobody", "nobody"]
+
+    @async_test
+    async def test_one_that_raises_cancelled_error_has_failed(self) -> None:
+        io = Server()
+        io.on("echo")(lambda socket, value: value)
+
+        @io.on("x")
+        def cancelled(socket: Socket) -> None:
+            raise asyncio.CancelledError
+
+        async with TestServer(io) as server:
+            client = await server.connect()
+            await client.emit("x")
+            assert await client.call("echo", 1) == 1
+            assert io.stats.handler_errors == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextvars import ContextVar
 from dataclasses import asdict
 from typing import Any
 
@@ -106,15 +107,19 @@ class House:
         if name not in {"get", "post", "pieces", "line", "bytes", "drop"}:
             return False
         number = arguments[0]
-        others = [wire for wire in self.wires if wire is not self.wire(number)]
         if name == "drop":
-            return not self.wire(number).reading
-        return self.waits(number) or not all(wire.reading for wire in others)
+            return self.has_more(number)
+        return self.waits(number) or any(self.has_more(n) for n in range(len(self.wires)) if n != number)
+
+    def has_more(self, number: int) -> bool:
+        """Whether a request on this connection waits behind another."""
+        wire = self.wire(number)
+        return not wire.reading or (self.fast and bool(wire.protocol._behind))
 
     def hear(self, number: int, data: bytes) -> None:
-        """Bytes on a connection, unless nothing is read from it now."""
+        """Bytes on a connection, unless a request waits behind another: uvicorn reads nothing then."""
         wire = self.wire(number)
-        if wire.reading:
+        if wire.reading and not self.has_more(number):
             wire.protocol.data_received(data)
 
     async def open(self) -> None:
@@ -285,6 +290,7 @@ steps = st.one_of(
                 b"GET http://x/engine.io/?EIO=4&transport=polling&sid=SID HTTP/1.1",
                 b"GET /other/ HTTP/1.1",
                 b"GET /engine.io/?EIO=4&transport=polling&sid=SID#f HTTP/1.1",
+                b"GET /engine.io/?EIO=4#&transport=polling&sid=SID HTTP/1.1",
                 b"HEAD /engine.io/?EIO=4&transport=polling&sid=SID HTTP/1.1",
                 b"OPTIONS /engine.io/?EIO=4&transport=polling&sid=SID HTTP/1.1",
                 b"POST /engine.io/?EIO=4&transport=polling&sid=SID HTTP/1.1",
@@ -335,6 +341,7 @@ LONG = "x" * 1500
 @example([("post", 0, 0, FIELDS, b"4pause\x1e4after"), ("get", 0, 0, FIELDS), ("send", 0), ("resume", 0)])
 @example([("post", 0, 0, FIELDS, b"4pause\x1e4a\x1e4b"), ("drop", 0), ("resume", 0), ("get", 1, 0, FIELDS)])
 @example([("get", 0, 0, FIELDS), ("drop", 0), ("get", 1, 0, FIELDS)])
+@example([("send", 0), ("line", 0, b"GET /engine.io/?EIO=4#&transport=polling&sid=SID HTTP/1.1")])
 @example([("get", 0, 0, FIELDS), ("wait", 26.0), ("post", 1, 0, FIELDS, b"3"), ("get", 0, 0, FIELDS), ("wait", 26.0)])
 def test_any_orders_do_what_they_do_by_way_of_uvicorn(orders: list[tuple[Any, ...]]) -> None:
     """The same answers, the same events for the application, the same counts, after each order."""
@@ -388,6 +395,56 @@ async def test_a_client_that_leaves_its_poll_is_noticed_at_once() -> None:
     house.lose(0)
     assert house.told == ["transport close"]
     assert not house.engine.sessions
+    await house.end()
+
+
+@async_test
+async def test_a_client_that_says_more_behind_its_poll_and_leaves_is_noticed_too() -> None:
+    """Who reads no more from a connection hears of no end: a little may gather."""
+    house = House(fast=True)
+    await house.open()
+    await Life(house).get(0, 0, FIELDS)
+    house.wires[0].protocol.data_received(b"\r\n")
+    assert house.wires[0].reading
+    house.wires[0].protocol.data_received(b"x" * 70_000)
+    assert not house.wires[0].reading
+    house.lose(0)
+    assert house.told == ["transport close"]
+    await house.end()
+
+
+@async_test
+@pytest.mark.parametrize("fast", [True, False])
+async def test_an_empty_line_keeps_no_connection_open(fast: bool) -> None:
+    house = House(fast=fast, head_timeout=3.0)
+    await house.open()
+    life = Life(house)
+    await life.post(0, 0, FIELDS, b"4hello")
+    await house.rest()
+    await life.bytes(0, b"\r\n")
+    await Clock.running().advance(2.5)
+    assert not house.wires[0].closing
+    await Clock.running().advance(1.0)
+    assert house.wires[0].closing
+    await house.end()
+
+
+@async_test
+async def test_what_a_plain_handler_sets_is_not_for_the_next_client() -> None:
+    user: ContextVar[str] = ContextVar("user", default="nobody")
+    house = House(fast=True)
+    seen = []
+
+    @house.engine.on("message")
+    def message(session: Any, data: Any) -> None:
+        seen.append(user.get())
+        user.set(data)
+
+    await house.open()
+    await Life(house).post(0, 0, FIELDS, b"4alice")
+    await Life(house).post(1, 0, FIELDS, b"4bob")
+    assert seen == ["nobody", "nobody"]
+    assert user.get() == "nobody"
     await house.end()
 
 
