@@ -49,7 +49,7 @@ class Scenario:
 class Growth:
     """A cost that must stay flat: taken at each point, the greatest may be at most `ratio` times the least.
 
-    Without a `ratio` it is there for comparison: `floor` names the series of a server that only does what it must.
+    Without a `ratio` it is there for comparison. `floor` names the series of the server in C, beside which it is shown.
     """
 
     key: str

@@ -20,6 +20,7 @@ from shoal import Engine
 from shoal.testing import Clock, async_test, run
 from shoal.transport.fastpolling import FastPolling
 from shoal.transport.heads import BoundedHttp
+from shoal.transport.polling import PollingLane
 
 PATH = b"/engine.io/?EIO=4&transport=polling"
 FIELDS = [b"Host: 127.0.0.1:1111", b"User-Agent: x", b"Accept: */*", b"Origin: http://page"]
@@ -410,6 +411,22 @@ async def test_a_client_that_says_more_behind_its_poll_and_leaves_is_noticed_too
     assert not house.wires[0].reading
     house.lose(0)
     assert house.told == ["transport close"]
+    await house.end()
+
+
+@async_test
+async def test_a_session_that_a_listener_closes_while_a_websocket_takes_over_stays_closed() -> None:
+    """The listener is told of the GET that the WebSocket came before."""
+    house = House(fast=True)
+    await house.open()
+    await Life(house).get(0, 0, FIELDS)
+    session = house.session(0)
+    house.engine.on("connection_error")(lambda refusal, request: session.close())
+    session.ride(PollingLane(session), house.told.append, framed=False)
+    session.send("after the end")
+    assert not session.open
+    assert not session.outbox.writable
+    assert ["4after the end"] not in house.told
     await house.end()
 
 
