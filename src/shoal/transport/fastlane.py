@@ -13,12 +13,9 @@ from collections.abc import Callable
 from typing import Any, Final, cast
 
 from websockets.exceptions import PayloadTooBig
-from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.frames import Frame, Opcode
-from websockets.http11 import Request as HandshakeRequest
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
-from websockets.typing import Subprotocol
 
 from ..protocol.engineio import Packet
 from ..protocol.frames import apply_mask, parse_header, text_frame
@@ -43,7 +40,14 @@ MAX_UNCOMMON: Final = 256
 
 
 class FastLane(WebSocketLane, asyncio.Protocol):
-    """One WebSocket on uvicorn's transport."""
+    """One WebSocket on uvicorn's transport.
+
+    Args:
+        engine: Whose sessions it carries.
+        transport: uvicorn's.
+        connections: uvicorn's, for its shutdown.
+        plain: What answered the handshake, if it was not the short cut.
+    """
 
     __slots__ = (
         "_answer",
@@ -61,15 +65,21 @@ class FastLane(WebSocketLane, asyncio.Protocol):
         "framed",
     )
 
-    def __init__(self, engine: BaseEngine[Any], transport: asyncio.Transport, connections: set[Any]) -> None:
+    def __init__(
+        self,
+        engine: BaseEngine[Any],
+        transport: asyncio.Transport,
+        connections: set[Any],
+        plain: ServerProtocol | None = None,
+    ) -> None:
         super().__init__(engine)
         self._transport = transport
         self._connections = connections
         self._connections.add(self)
-        self.framed = True
+        self.framed = plain is None or not plain.extensions
         self._answer = b""
         """The handshake's, while it waits for the first packet: together they are one system call."""
-        self._plain: ServerProtocol | None = None
+        self._plain = plain
         self._ended = False
         """Whether the client has left by the short cut of :meth:`_farewell`."""
         self._straight = False
@@ -86,28 +96,6 @@ class FastLane(WebSocketLane, asyncio.Protocol):
         only, which RFC 6455 section 5.5.3 allows: pongs do not pass through the outbox and its bound."""
 
     # ---- beginning
-
-    def negotiate(self, request: Request, extra: list[tuple[str, str]]) -> bool:
-        """The plain path of the handshake: `websockets` answers it. Returns whether there is a WebSocket now."""
-        settings = self.engine.settings
-        deflate = [ServerPerMessageDeflateFactory()] if settings.per_message_deflate else None
-        offered = [cast(Subprotocol, request.subprotocol)] if request.subprotocol else None
-        plain = self._plain = ServerProtocol(extensions=deflate, subprotocols=offered, max_size=settings.max_payload)
-        head = f"{request.method} / HTTP/1.1\r\n".encode("latin-1")  # whatever the path: it has been looked at
-        plain.receive_data(head + cast(bytes, request.raw_headers))
-        for event in plain.events_received():
-            assert isinstance(event, HandshakeRequest)
-            response = plain.accept(event)
-            for name, value in extra:
-                response.headers[name] = value
-            plain.send_response(response)
-        self._pass_on()
-        if plain.state is not OPEN:
-            self._transport.close()
-            self._connections.discard(self)
-            return False
-        self.framed = not plain.extensions
-        return True
 
     def start(self, request: Request, session: Connection | None, answer: bytes = b"") -> None:
         """The WebSocket is open: begin a session on it, or take one over. ``answer`` has to be sent before all else."""

@@ -16,6 +16,11 @@ from typing import Any, Final, cast
 from urllib.parse import unquote
 
 import orjson
+from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
+from websockets.http11 import Request as HandshakeRequest
+from websockets.protocol import OPEN
+from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
 
 from .engine import BaseEngine, Refusal
 from .fastlane import FastLane
@@ -109,21 +114,42 @@ class UpgradeProtocol(asyncio.Protocol):
             return
         transport = self._transport
         assert transport is not None
-        lane = FastLane(engine, transport, self._connections)
         key = request.headers.get("sec-websocket-key", "")
         extra = engine.extra_headers(request, first=found is None) if engine.listeners else []
-        answer = b""
+        answer, machine = b"", None
         plain = request.headers.get("sec-websocket-version") == "13" and KEY.fullmatch(key) is not None
         if plain and not engine.settings.per_message_deflate and request.method == "GET":
             if request.subprotocol:
                 extra = [("Sec-WebSocket-Protocol", request.subprotocol), *extra]
             answer = _switching_protocols(key, extra)
-        elif not lane.negotiate(request, extra):
-            return
+        else:
+            machine = self._negotiate(request, extra)
+            if machine.state is not OPEN:
+                transport.close()
+                return
         self._connections.discard(self)
+        lane = FastLane(engine, transport, self._connections, machine)
         self._next = lane
         request.forget()
         lane.start(request, found, answer)
+
+    def _negotiate(self, request: Request, extra: list[tuple[str, str]]) -> ServerProtocol:
+        """The plain path of the handshake: `websockets` answers it."""
+        settings, transport = self._engine.settings, self._transport
+        assert transport is not None
+        deflate = [ServerPerMessageDeflateFactory()] if settings.per_message_deflate else None
+        offered = [cast(Subprotocol, request.subprotocol)] if request.subprotocol else None
+        machine = ServerProtocol(extensions=deflate, subprotocols=offered, max_size=settings.max_payload)
+        head = f"{request.method} / HTTP/1.1\r\n".encode("latin-1")  # whatever the path: it has been looked at
+        machine.receive_data(head + cast(bytes, request.raw_headers))
+        for event in machine.events_received():
+            assert isinstance(event, HandshakeRequest)
+            response = machine.accept(event)
+            for name, value in extra:
+                response.headers[name] = value
+            machine.send_response(response)
+        transport.write(b"".join(machine.data_to_send()))  # an empty piece, which asks for the end, adds nothing
+        return machine
 
     def _refuse(self, refusal: Refusal) -> None:
         transport = self._transport
