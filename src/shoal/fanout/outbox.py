@@ -59,7 +59,19 @@ class Outbox:
         owner: Hears of an overflow.
     """
 
-    __slots__ = ("_lane", "framed", "held", "held_size", "owner", "pending", "rules", "writable", "write")
+    __slots__ = (
+        "_descriptor",
+        "_lane",
+        "descriptor",
+        "framed",
+        "held",
+        "held_size",
+        "owner",
+        "pending",
+        "rules",
+        "writable",
+        "write",
+    )
 
     def __init__(self, rules: OutboxRules, owner: Owner) -> None:
         self.rules = rules
@@ -68,11 +80,14 @@ class Outbox:
         """Whether the lane takes WebSocket frames (bytes, joined at will) or packets (a list of them)."""
         self.writable = False
         self.write: Lane = self._hold
+        self.descriptor = -1
+        """The socket's, as long as bytes may be written to it past the lane: nothing waits before them. Else -1."""
         self.pending: list[Any] = []
         """Collected in this turn of the loop, in order: frames or packets."""
         self.held: list[Any] = []
         self.held_size = 0
         self._lane: Lane = _discard
+        self._descriptor = -1
 
     def add(self, text: bytes, attachments: Sequence[bytes]) -> None:
         """Collect one message. The ticker calls it, and ``flush`` at the end of the turn."""
@@ -127,13 +142,23 @@ class Outbox:
         self.rules.stats.volatile_dropped += count
         return False
 
-    def attach(self, lane: Lane, *, framed: bool, writable: bool = True) -> None:
-        """Give the connection to a lane. Packets that wait are carried over; frames cannot go back to packets."""
+    def attach(self, lane: Lane, *, framed: bool, writable: bool = True, descriptor: int = -1) -> None:
+        """Give the connection to a lane. Packets that wait are carried over; frames cannot go back to packets.
+
+        Args:
+            lane: Takes what is written: frames if ``framed``, else lists of packets.
+            framed: Which of the two.
+            writable: Whether it takes data now.
+            descriptor: Of the socket behind the lane, if ``os.write`` there does the same as ``lane`` while the lane
+                takes data. The lane must then call :meth:`block` before it keeps a single byte back, and :meth:`close`
+                before the descriptor is closed: its number may be another file's a moment later.
+        """
         self.flush()
         if framed and not self.framed:
             self.held = [_frame(packet) for packet in self.held]
         self.framed = framed
         self._lane = lane
+        self._descriptor = descriptor
         if writable:
             self.unblock()
         else:
@@ -143,11 +168,17 @@ class Outbox:
         """The lane takes no more for now: hold."""
         self.writable = False
         self.write = self._hold
+        self.descriptor = -1
 
     def unblock(self) -> None:
         """The lane takes data again: hand over what was held."""
         self.writable = True
         self.write = self._lane
+        self.descriptor = self._descriptor
+        self.hand_over()
+
+    def hand_over(self) -> None:
+        """Give the lane what was held, whether it takes data or not."""
         if self.held:
             held = self.take()
             self._lane(b"".join(held) if self.framed else held)
@@ -162,6 +193,7 @@ class Outbox:
         """Drop everything, now and from now on."""
         self.writable = False
         self.write = self._lane = _discard
+        self.descriptor = self._descriptor = -1
         self.owner = None  # it refers back: leave no cycle to the garbage collector
         self.pending, self.held, self.held_size = [], [], 0
 

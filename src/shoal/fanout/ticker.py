@@ -4,6 +4,11 @@ Nothing is written inside ``emit``. Broadcasts that follow one another to the sa
 ``Batch``, framed once; at the end of the turn each member gets it as one write. A busy room then costs one system call
 per member and turn, not per message. Order within a connection is the order of the calls, whatever the mix: when
 something else comes in between, the batch is laid into its members' outboxes first.
+
+An outbox that has the descriptor of its socket is written to with ``os.write``, past the transport: of what lies
+between a member and its socket only the outbox is touched. What the socket does not take goes the plain way, through
+``outbox.write``, and so does everything while the process has another Python thread: ``os.write`` lets go of the
+interpreter's lock, and a busy thread would keep it for 5 ms at each member (``sys.getswitchinterval``).
 """
 
 from __future__ import annotations
@@ -11,6 +16,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from os import write as os_write
+from threading import active_count
 from typing import Any, Final
 
 from ..protocol.engineio import Packet
@@ -206,25 +213,47 @@ class Ticker:
             self.seal()
         dirty = self._dirty
         self._dirty = []
+        alone = active_count() == 1
         for outbox in dirty:
             try:
                 pending = outbox.pending
-                if outbox.framed and len(pending) == 1:  # what outbox.flush() does, without the call
-                    outbox.pending = []
-                    write = outbox.write  # a slot: called as a method it would be looked up the slow way
-                    write(pending[0])
-                else:
+                if not outbox.framed or len(pending) != 1:
                     outbox.flush()
+                    continue
+                # What outbox.flush() does, without the call.
+                outbox.pending = []
+                data = pending[0]
+                if alone and outbox.descriptor >= 0:
+                    try:
+                        written = os_write(outbox.descriptor, data)
+                    except OSError:
+                        written = 0  # full, or broken: the transport finds out
+                    if written == len(data):
+                        continue
+                    data = data[written:]
+                write = outbox.write  # a slot: called as a method it would be looked up the slow way
+                write(data)
             except Exception:  # noqa: BLE001 - whatever one transport raises must not reach the others
                 _lost(outbox)
 
     def _write_through(self, batch: Batch) -> None:
         """The short cut for a turn in which nothing but one batch was emitted: no outbox is touched."""
         wire = b"".join(batch.frames)
+        size = len(wire)
+        # As in flush(): a function for the two would cost more than the short cut saves.
+        alone = active_count() == 1
         for outbox in batch.members.values():
             try:
-                write = outbox.write
-                write(wire if outbox.framed else batch.packets())
+                if alone and (descriptor := outbox.descriptor) >= 0:
+                    try:
+                        written = os_write(descriptor, wire)
+                    except OSError:
+                        written = 0
+                    if written != size:
+                        outbox.write(wire[written:])
+                else:
+                    write = outbox.write
+                    write(wire if outbox.framed else batch.packets())
             except Exception:  # noqa: BLE001 - as above
                 _lost(outbox)
         self.deliveries += len(batch.members) * len(batch.frames)

@@ -138,8 +138,16 @@ class Connection(Session):
         """Send one message, text or binary. After the session's end it is ignored."""
         self.outbox.packet(engineio.MESSAGE + data if isinstance(data, str) else bytes(data))
 
-    def ride(self, lane: Lane, write: Callable[[Any], object], *, framed: bool, writable: bool = True) -> None:
-        """Let ``lane`` carry the session from now on."""
+    def ride(
+        self,
+        lane: Lane,
+        write: Callable[[Any], object],
+        *,
+        framed: bool,
+        writable: bool = True,
+        descriptor: int = -1,
+    ) -> None:
+        """Let ``lane`` carry the session from now on. The rest is for :meth:`.Outbox.attach`."""
         previous, self.lane = self.lane, lane
         if previous is not None:
             previous.discard()
@@ -147,7 +155,7 @@ class Connection(Session):
                 return  # a listener, told of a poll that came too late, closed it
         if self.paused:
             lane.pause_reading()
-        self.outbox.attach(write, framed=framed, writable=writable)
+        self.outbox.attach(write, framed=framed, writable=writable, descriptor=descriptor)
 
     def close(self, reason: str = "forced close", *, abort: bool = False) -> None:
         """End the session. What was sent before is still delivered, unless ``abort``.
@@ -165,7 +173,7 @@ class Connection(Session):
             self.engine.settle()
             self.outbox.flush()
             if self.outbox.framed:
-                self.outbox.unblock()  # the transport takes the rest; the lane's closing deadline bounds it
+                self.outbox.hand_over()  # the transport takes the rest; the lane's closing deadline bounds it
         if lane is not None:
             lane.close(abort=abort)
         self.outbox.close()

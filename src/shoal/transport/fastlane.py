@@ -9,7 +9,6 @@ whole small text frame takes a short cut that tests hold equal to it. The handsh
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any, Final, cast
 
 from websockets.exceptions import PayloadTooBig
@@ -20,6 +19,7 @@ from websockets.server import ServerProtocol
 from ..protocol.engineio import Packet
 from ..protocol.frames import apply_mask, parse_header, text_frame
 from .connection import Connection
+from .descriptor import claim_descriptor
 from .engine import BaseEngine
 from .lane import NORMAL, WebSocketLane, refuse
 from .request import Request
@@ -143,8 +143,14 @@ class FastLane(WebSocketLane, asyncio.Protocol):
     def _deaf_until_closed(self) -> None:
         """The peer closed, or broke the protocol: nothing that it says now counts."""
         self._straight = False
+        self._silence()
         self.receive = refuse
         self.engine.wheel.after(self, self.engine.settings.close_timeout)
+
+    def _silence(self) -> None:
+        """Nothing may follow the close frame, or the end, of the session that rides here."""
+        if (session := self._rider()) is not None:
+            session.outbox.close()
 
     def _feed(self, data: bytes) -> None:
         """Take bytes apart at the borders of frames; text frames that are whole and final go straight on."""
@@ -197,8 +203,13 @@ class FastLane(WebSocketLane, asyncio.Protocol):
             and self._is_open()
         )
 
+    def _rider(self) -> Connection | None:
+        """The session that this lane carries: not one that only probes it."""
+        session = self.connection
+        return session if session is not None and session.lane is self else None
+
     def _rides(self) -> bool:
-        return self.connection is not None and self.connection.lane is self and self._is_open()
+        return self._rider() is not None and self._is_open()
 
     def _is_open(self) -> bool:
         return not self._ended and (self._plain is None or self._plain.state is OPEN)
@@ -258,10 +269,9 @@ class FastLane(WebSocketLane, asyncio.Protocol):
             self.engine.stats.too_large += 1
         else:
             self.engine.stats.broken += 1
-        connection = self.connection
-        if connection is not None and connection.lane is self:
+        if (session := self._rider()) is not None:
             self.connection = None
-            connection.lost("transport error")  # the close frame is on its way; the deadline below bounds it
+            session.lost("transport error")  # the close frame is on its way; the deadline below bounds it
 
     # ---- out
 
@@ -287,9 +297,13 @@ class FastLane(WebSocketLane, asyncio.Protocol):
         else:
             self.write([packet])
 
-    def way_out(self) -> Callable[[Any], object]:
-        # Frames need nothing of ours: the fan-out calls the transport's own method.
-        return self._transport.write if self.framed else self.write
+    def _carry(self, connection: Connection) -> None:
+        write, descriptor = self.write, -1
+        if self.framed:  # frames need nothing of ours
+            write, descriptor = self._transport.write, claim_descriptor(self._transport)
+        if descriptor >= 0 and self.buffered:
+            self.pause_writing()  # something waits already, and whoever had the transport before was told
+        connection.ride(self, write, framed=self.framed, writable=self._last_pong is None, descriptor=descriptor)
 
     def open_session(self, request: Request) -> Connection:
         connection = super().open_session(request)
@@ -297,16 +311,17 @@ class FastLane(WebSocketLane, asyncio.Protocol):
         return connection
 
     def pause_writing(self) -> None:
-        self._last_pong = b""
-        if self.connection is not None and self.receive != self._probe:
-            self.connection.outbox.block()
+        if self._last_pong is None:
+            self._last_pong = b""
+        if (session := self._rider()) is not None:
+            session.outbox.block()
 
     def resume_writing(self) -> None:
         pong, self._last_pong = self._last_pong, None
-        if pong:
-            self._transport.write(pong)
-        if self.connection is not None and self.receive != self._probe:
-            self.connection.outbox.unblock()
+        if pong and self._is_open():
+            self._transport.write(pong)  # it may be the next that waits
+        if self._last_pong is None and (session := self._rider()) is not None:
+            session.outbox.unblock()
 
     @property
     def buffered(self) -> int:
@@ -368,11 +383,13 @@ class FastLane(WebSocketLane, asyncio.Protocol):
             self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._silence()  # first of all: behind this call the descriptor is closed
         self._connections.discard(self)
         self.lost()
 
     def eof_received(self) -> None:
-        """The transport closes itself."""
+        """The client has gone: the transport closes itself."""
+        self._silence()
 
     def shutdown(self) -> None:
         """uvicorn is going down."""

@@ -69,10 +69,6 @@ class WebSocketLane(ABC):
     def write(self, data: Any) -> None:
         """Send frames or packets."""
 
-    def way_out(self) -> Callable[[Any], object]:
-        """What the session's outbox calls to send: :meth:`write`, or what does the same with less work."""
-        return self.write
-
     @abstractmethod
     def send_packet(self, packet: str) -> None:
         """Send one text packet at once."""
@@ -110,7 +106,7 @@ class WebSocketLane(ABC):
         self.connection = connection
         self.receive = connection.receive_text
         self.send_packet(packet)
-        connection.ride(self, self.way_out(), framed=self.framed)
+        self._carry(connection)
         self.engine.attach(connection)
         return connection
 
@@ -132,10 +128,13 @@ class WebSocketLane(ABC):
         elif payload == UPGRADE and connection.try_move(Move.UPGRADE):
             self.engine.wheel.remove(self)
             self.receive = connection.receive_text
-            connection.ride(self, self.way_out(), framed=self.framed)
+            self._carry(connection)
             connection.tell("upgrade", connection.transport)
         else:
             self.hang_up()
+
+    def _carry(self, connection: Connection) -> None:
+        connection.ride(self, self.write, framed=self.framed)
 
     # ---- end
 

@@ -191,6 +191,39 @@ def test_after_the_end_everything_is_dropped(framed: bool) -> None:
     assert (lane.packets, box.held, box.pending, owner.overflows) == ([], [], [], 0)
 
 
+def test_the_descriptor_is_known_only_while_the_lane_takes_data() -> None:
+    """While it is blocked, bytes past the lane would overtake others; after the end they would hit another file."""
+    box, lane = outbox(), Recorder(framed=True)
+    assert box.descriptor == -1
+    box.attach(lane.write, framed=True, writable=False, descriptor=7)
+    assert box.descriptor == -1
+    box.unblock()
+    assert box.descriptor == 7
+    box.block()
+    box.packet("held")
+    box.hand_over()
+    assert (box.descriptor, lane.packets) == (-1, ["held"])
+    box.unblock()
+    box.attach(lane.write, framed=True)
+    assert box.descriptor == -1
+    box.attach(lane.write, framed=True, descriptor=7)
+    box.close()
+    box.unblock()
+    assert box.descriptor == -1
+
+
+def test_a_lane_that_is_full_again_at_once_keeps_its_descriptor_to_itself() -> None:
+    """It blocks in the middle of taking over what was held."""
+    box = outbox()
+
+    def write(data: object) -> None:
+        box.block()
+
+    box.packet("held")
+    box.attach(write, framed=True, descriptor=7)
+    assert (box.writable, box.descriptor) == (False, -1)
+
+
 def test_frames_are_built_once_for_what_was_held_as_packets() -> None:
     """The upgrade turns packets into frames, binary into binary frames."""
     box, lane = outbox(), Recorder(framed=True)

@@ -1,22 +1,26 @@
 """The ticker gives every connection exactly what naive, immediate delivery would give it, in the same order.
 
 Broadcasts to rooms with exceptions, direct messages, joining, leaving, members that are still being accepted, lanes of
-both kinds, back-pressure and upgrades are mixed at will; two namespaces share the connections.
+both kinds and real sockets beside them, back-pressure, other threads and upgrades are mixed at will; two namespaces
+share the connections.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
+from unittest import mock
 
 import pytest
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
-from tests.unit.fanout.recording import Owner, Recorder
+from tests.unit.fanout.recording import Owner, Recorder, Wire
 from tests.unit.fuzz import examples
 
+from shoal.fanout import ticker
 from shoal.fanout.outbox import Outbox, OutboxRules, OutboxStats
 from shoal.fanout.rooms import Rooms
 from shoal.fanout.ticker import FLUSH_SIZE, Ticker
@@ -24,16 +28,28 @@ from shoal.testing import Clock, async_test, run
 
 RULES = OutboxRules(50_000_000, "disconnect", OutboxStats())
 ROOMS = ["a", "b"]
+Kind = bool | Literal["socket"]
+"""Whether a connection's lane takes frames, or that it is a socket."""
 
 
 class Connection:
     """An outbox on a lane, and all that naive delivery would have given to it."""
 
-    def __init__(self, framed: bool) -> None:
+    def __init__(self, kind: Kind) -> None:
         self.outbox = Outbox(RULES, Owner())
-        self.lanes = [Recorder(framed)]
-        self.outbox.attach(self.lanes[0].write, framed=framed)
+        self.lanes: list[Any] = []
+        if kind == "socket":
+            self.lanes.append(Wire(self.outbox))
+        else:
+            self.lanes.append(Recorder(kind))
+            self.outbox.attach(self.lanes[0].write, framed=kind)
         self.expected: list[str | bytes] = []
+
+    def unblock(self) -> None:
+        if isinstance(self.lanes[-1], Wire):
+            self.lanes[-1].drain()
+        else:
+            self.outbox.unblock()
 
     @property
     def got(self) -> list[str | bytes]:
@@ -58,9 +74,9 @@ class Member:
 class World:
     """A server's fan-out, and beside each call what it means for the model."""
 
-    def __init__(self, kinds: list[bool]) -> None:
+    def __init__(self, kinds: list[Kind]) -> None:
         self.ticker = Ticker()
-        self.connections = [Connection(framed) for framed in kinds]
+        self.connections = [Connection(kind) for kind in kinds]
         self.tables: list[Rooms[Member]] = [Rooms(self.ticker.before_change), Rooms(self.ticker.before_change)]
         self.members: dict[tuple[int, int], Member] = {}
         self.serial = 0
@@ -147,7 +163,7 @@ class World:
         if what == "block":
             connection.outbox.block()
         elif what == "unblock":
-            connection.outbox.unblock()
+            connection.unblock()
         elif not connection.outbox.framed:
             connection.lanes.append(Recorder(framed=True))
             connection.outbox.attach(connection.lanes[-1].write, framed=True)
@@ -155,9 +171,13 @@ class World:
     async def end(self) -> None:
         await self.turn()
         for connection in self.connections:
-            connection.outbox.unblock()
+            connection.unblock()
         for connection in self.connections:
             assert connection.got == connection.expected
+
+    def threads(self, count: int) -> None:
+        """So many threads live from now on."""
+        ticker.active_count = lambda: count  # type: ignore[assignment]
 
 
 tables, numbers, rooms = st.sampled_from([0, 0, 0, 1]), st.integers(0, 2), st.sampled_from(ROOMS)
@@ -181,28 +201,37 @@ def histories(draw: st.DrawFn) -> list[tuple[Any, ...]]:
         st.tuples(st.sampled_from(["enter", "welcome", "leave_all"]), tables, numbers),
         st.tuples(st.just("turn")),
         st.tuples(st.just("switch"), numbers, st.sampled_from(["block", "unblock", "upgrade"])),
+        st.tuples(st.just("threads"), st.integers(1, 2)),
     )
     return draw(st.lists(step, max_size=30))
 
 
-async def live(kinds: list[bool], ready: int, history: list[tuple[Any, ...]]) -> None:
+async def live(kinds: list[Kind], ready: int, history: list[tuple[Any, ...]]) -> None:
     """Let a history happen to a world in which some are there already, and compare."""
     world = World(kinds)
-    for i in range(ready):
-        world.enter(i // 3, i % 3)
-        world.welcome(i // 3, i % 3)
-        world.join(i // 3, i % 3, ROOMS[i % 2])
-    for name, *arguments in history:
-        result = getattr(world, name)(*arguments)
-        if result is not None:
-            await result
-    await world.end()
+    with mock.patch.object(ticker, "active_count", return_value=1), contextlib.ExitStack() as stack:
+        for connection in world.connections:
+            if isinstance(connection.lanes[0], Wire):
+                stack.callback(connection.lanes[0].close)
+        for i in range(ready):
+            world.enter(i // 3, i % 3)
+            world.welcome(i // 3, i % 3)
+            world.join(i // 3, i % 3, ROOMS[i % 2])
+        for name, *arguments in history:
+            result = getattr(world, name)(*arguments)
+            if result is not None:
+                await result
+        await world.end()
 
 
 @settings(max_examples=examples(60))
-@given(st.lists(st.booleans(), min_size=3, max_size=3), st.sampled_from([3, 6, 2, 0]), histories())
+@given(
+    st.lists(st.sampled_from([True, False, "socket"]), min_size=3, max_size=3),
+    st.sampled_from([3, 6, 2, 0]),
+    histories(),
+)
 def test_every_connection_gets_what_immediate_delivery_would_give(
-    kinds: list[bool], ready: int, history: list[tuple[Any, ...]]
+    kinds: list[Kind], ready: int, history: list[tuple[Any, ...]]
 ) -> None:
     run(live(kinds, ready, history))
 
@@ -211,7 +240,7 @@ def long_history(dice: random.Random) -> list[tuple[Any, ...]]:
     """Eighty steps, most of them within a turn, and mostly about the same few rooms and members."""
     pick = dice.choice
     selection = (0, [pick(ROOMS)], []), (pick([0, 0, 1]), pick([[], ["a", "m01"], ["m00"]]), pick([[], ["b"], ["m02"]]))
-    kind, loud = ["text", "text", "binary", "binary only"], [False, False, False, True]
+    kind, loud = ["text", "text", "text", "binary", "binary only", "large"], [False, False, False, True]
     makers: list[Callable[[], tuple[Any, ...]]] = [
         *[lambda: ("broadcast", pick(selection), pick(kind), pick(loud))] * 5,
         *[lambda: ("send", pick([0, 0, 1]), dice.randrange(3), pick(kind), pick(loud))] * 2,
@@ -219,6 +248,7 @@ def long_history(dice: random.Random) -> list[tuple[Any, ...]]:
         *[lambda: (pick(["enter", "welcome", "leave_all"]), pick([0, 0, 1]), dice.randrange(3))] * 2,
         lambda: ("turn",),
         lambda: ("switch", dice.randrange(3), pick(["block", "unblock", "unblock", "upgrade"])),
+        lambda: ("threads", pick([1, 1, 2])),
     ]
     return [pick(makers)() for _ in range(80)]
 
@@ -230,13 +260,14 @@ def test_so_it_does_in_long_histories(seed: int) -> None:
     dice = random.Random(seed)
     history = long_history(dice)
     note(f"history: {history}")
-    run(live([dice.random() < 0.7 for _ in range(3)], dice.choice([3, 6]), history))
+    kinds: list[Kind] = [dice.choice([True, False, "socket", "socket"]) for _ in range(3)]
+    run(live(kinds, dice.choice([3, 6]), history))
 
 
-def town(framed: list[bool]) -> tuple[World, Rooms[Member]]:
+def town(kinds: list[Any]) -> tuple[World, Rooms[Member]]:
     """A world in which everybody is welcome and in room `a`."""
-    world = World(framed)
-    for number in range(len(framed)):
+    world = World(kinds)
+    for number in range(len(kinds)):
         world.enter(0, number)
         world.welcome(0, number)
         world.join(0, number, "a")

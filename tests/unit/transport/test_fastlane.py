@@ -15,6 +15,7 @@ from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
 from shoal.protocol.frames import binary_frame, text_frame
+from shoal.protocol.session import State
 from shoal.settings import EngineSettings
 from shoal.testing import Clock, async_test, run
 from shoal.transport.connection import Connection
@@ -89,14 +90,15 @@ def by_websockets(stream: bytes) -> Seen:
 class Lane:
     """A session on a FastLane, and what it makes of the bytes."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, begin: bool = True) -> None:
         self.seen = Seen()
         self.reasons: list[str] = []
         self.transport = Transport()
         self.connections: set[Any] = set()
         self.engine = BaseEngine(EngineSettings(max_payload=LARGEST), self.attach)
         self.lane = FastLane(self.engine, self.transport, self.connections)  # type: ignore[arg-type]
-        self.lane.start(Request("GET", "/", b"", b"", "", False), None)
+        if begin:
+            self.lane.start(Request("GET", "/", b"", b"", "", False), None)
         self.opening = len(self.transport.written)
 
     def attach(self, connection: Connection) -> None:
@@ -286,6 +288,43 @@ async def test_back_pressure_holds_what_is_sent() -> None:
     it.lane.resume_writing()
     assert it.transport.written[it.opening :] == text_frame(b"4one") + text_frame(b"4two")
     it.end()
+
+
+@async_test
+async def test_a_pause_before_the_session_rides_here_counts() -> None:
+    """A transport that was full before the session came to it holds what is sent, and says when it does not."""
+    for moment in ("before the answer", "while it probes"):
+        it = Lane(begin=False)
+        request = Request("GET", "/", b"", b"", "", False)
+        if moment == "while it probes":
+            session, _ = it.engine.open(State.POLLING, request)
+            it.attach(session)
+            it.lane.start(request, session)
+            it.lane.data_received(frame(Opcode.TEXT, b"2probe"))
+            it.lane.pause_writing()
+            it.lane.data_received(frame(Opcode.TEXT, b"5"))
+        else:
+            it.lane.pause_writing()
+            it.lane.start(request, None)
+        written = it.transport.written
+        it.connection.send("waits")
+        assert it.transport.written == written
+        it.lane.resume_writing()
+        assert it.transport.written == written + text_frame(b"4waits")
+        it.end()
+
+
+@async_test
+async def test_no_pong_follows_a_close_frame() -> None:
+    """One that was kept while the client did not read is not for a client that has left."""
+    for farewell in (b"\x03\xe8", b"\x03\xe8with a reason"):
+        it = Lane()
+        it.lane.pause_writing()
+        it.lane.data_received(frame(Opcode.PING, b"?"))
+        it.lane.data_received(frame(Opcode.CLOSE, farewell))
+        it.transport.closing = False  # as uvloop's, which is not closed until all that waits is written
+        it.lane.resume_writing()
+        assert it.end().sent == Frame(Opcode.CLOSE, farewell).serialize(mask=False)
 
 
 @async_test

@@ -1,0 +1,95 @@
+"""The application behind the test of descriptors. It opens and closes files all the while, so that numbers are reused,
+and looks at each write past a transport before it happens: is that number still the socket that it was claimed for?
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import socket
+from typing import Any
+
+from shoal import Server
+from shoal.fanout import ticker
+from shoal.transport import fastlane
+
+io = Server(node="descriptors", broker="memory://", max_outbox=200_000)
+claims: dict[int, int] = {}
+"""Inodes of sockets, by the descriptor that was claimed."""
+tasks: list[asyncio.Task[None]] = []
+seen = {"past": 0, "astray": 0, "files": 0, "reused": 0, "spoilt": 0}
+claim, write = fastlane.claim_descriptor, ticker.os_write
+
+
+def noting_claim(transport: Any) -> int:
+    """Half of the sockets take little at a time."""
+    descriptor = claim(transport)
+    if descriptor >= 0:
+        claims[descriptor] = os.fstat(descriptor).st_ino
+        if random.random() < 0.5:
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
+    return descriptor
+
+
+def suspicious_write(descriptor: int, data: bytes) -> int:
+    seen["past"] += 1
+    try:
+        seen["astray"] += os.fstat(descriptor).st_ino != claims[descriptor]
+    except OSError:
+        seen["astray"] += 1
+    return write(descriptor, data)
+
+
+fastlane.claim_descriptor = noting_claim  # type: ignore[assignment]
+ticker.os_write = suspicious_write  # type: ignore[assignment]
+
+
+async def churn() -> None:
+    """Keep some files open, for a moment each. Whatever is written to one is somebody's message astray."""
+    files: list[int] = []
+    dice = random.Random(1)
+    while True:
+        for _ in range(dice.randrange(8)):
+            files.append(os.memfd_create("file"))
+            seen["files"] += 1
+            seen["reused"] += files[-1] in claims
+        while len(files) > 100:
+            file = files.pop(dice.randrange(len(files)))
+            seen["spoilt"] += os.fstat(file).st_size > 0
+            os.close(file)
+        await asyncio.sleep(0)
+
+
+async def talk() -> None:
+    """Numbered broadcasts, alone in their turn or with others; some are larger than a socket takes."""
+    dice = random.Random(2)
+    number = 0
+    while True:
+        for _ in range(dice.choice([1, 1, 1, 3])):
+            io.to("all").emit("said", number, "x" * dice.choice([10, 10, 10, 10, 30_000]))
+            number += 1
+        if dice.random() < 0.3:
+            io.emit("said", number, "")
+            number += 1
+        await asyncio.sleep(dice.choice([0, 0, 0.001]))
+
+
+@io.on("begin")
+async def begin(client):
+    tasks.extend([asyncio.create_task(churn()), asyncio.create_task(talk())])
+
+
+@io.on("join")
+async def join(client):
+    await client.join("all")
+
+
+@io.on("kick")
+async def kick(client):
+    await client.disconnect(close=True)
+
+
+@io.on("seen")
+def tell(client):
+    return seen
