@@ -16,7 +16,12 @@ from typing import Any
 
 import pytest
 
+from shoal.settings import EngineSettings
+from shoal.transport.connection import Connection
 from shoal.transport.descriptor import claim_descriptor
+from shoal.transport.engine import BaseEngine
+from shoal.transport.fastlane import FastLane
+from shoal.transport.request import Request
 
 uvloop = pytest.importorskip("uvloop")
 PIECE = b"x" * 1_000
@@ -111,6 +116,35 @@ def test_the_first_byte_that_waits_pauses_at_once_and_the_last_resumes() -> None
         assert await witness.lost
         client.close()
 
+    on_uvloop(main)
+
+
+def test_a_session_that_comes_to_a_full_transport_waits() -> None:
+    """A response that the client has not read stands before it: past it, frames would land in its middle."""
+
+    async def main() -> None:
+        witness, client = await pair()
+        sent, read = fill(witness), b""
+        engine: BaseEngine[Any] = BaseEngine(EngineSettings(), sessions.append)
+        lane = FastLane(engine, witness.transport, set())
+        witness.transport.set_protocol(lane)
+        lane.start(Request("GET", "/", b"", b"", "", False), None)
+        (session,) = sessions
+        try:
+            assert session.outbox.descriptor == -1
+            session.send("held")
+            while not read.endswith(b"4held"):
+                read += await asyncio.get_running_loop().sock_recv(client, 1 << 20)
+            assert read[:sent] == b"x" * sent
+            assert session.outbox.descriptor == witness.descriptor
+        finally:
+            witness.transport.abort()
+            await asyncio.sleep(0.01)
+            client.close()
+            engine.wheel.close()
+        assert session.outbox.descriptor == -1
+
+    sessions: list[Connection] = []
     on_uvloop(main)
 
 

@@ -150,10 +150,12 @@ class Outbox:
             framed: Which of the two.
             writable: Whether it takes data now.
             descriptor: Of the socket behind the lane, if ``os.write`` there does the same as ``lane`` while the lane
-                takes data. The lane must then call :meth:`block` before it keeps a single byte back, and :meth:`close`
-                before the descriptor is closed: its number may be another file's a moment later.
+                takes data. The lane must then call :meth:`block` within the ``lane`` that keeps a first byte back, and
+                :meth:`close` before the descriptor is closed: its number may be another file's a moment later.
         """
         self.flush()
+        if self.owner is None:
+            return  # that was too much: it is closed
         if framed and not self.framed:
             self.held = [_frame(packet) for packet in self.held]
         self.framed = framed

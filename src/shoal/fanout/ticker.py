@@ -5,9 +5,9 @@ Nothing is written inside ``emit``. Broadcasts that follow one another to the sa
 per member and turn, not per message. Order within a connection is the order of the calls, whatever the mix: when
 something else comes in between, the batch is laid into its members' outboxes first.
 
-An outbox that has the descriptor of its socket is written to with ``os.write``, past the transport: of what lies
-between a member and its socket only the outbox is touched. What the socket does not take goes the plain way, through
-``outbox.write``, and so does everything while the process has another Python thread: ``os.write`` lets go of the
+A turn's bytes for an outbox that knows the descriptor of its socket go there with ``os.write``, past the transport: of
+what lies between a member and its socket only the outbox is touched. What the socket does not take goes the plain way,
+through ``outbox.write``, and so does everything while ``threading`` knows another thread: ``os.write`` lets go of the
 interpreter's lock, and a busy thread would keep it for 5 ms at each member (``sys.getswitchinterval``).
 """
 
@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from asyncio import _get_running_loop as running_loop  # documented, and None where there is none
+from collections.abc import Mapping, Sequence
 from os import write as os_write
 from threading import active_count
 from typing import Any, Final
@@ -98,10 +99,10 @@ def _as_packets(messages: list[tuple[bytes, Sequence[bytes]]]) -> list[Packet]:
 class Ticker:
     """The collector of one server. Belongs to one event loop."""
 
-    __slots__ = ("_batch", "_call_soon", "_dirty", "_scheduled", "_size", "broadcasts", "deliveries")
+    __slots__ = ("_batch", "_dirty", "_loop", "_scheduled", "_size", "broadcasts", "deliveries")
 
     def __init__(self) -> None:
-        self._call_soon: Callable[..., object] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._scheduled = False
         self._batch: Batch | None = None
         self._size = 0
@@ -213,7 +214,7 @@ class Ticker:
             self.seal()
         dirty = self._dirty
         self._dirty = []
-        alone = active_count() == 1
+        past = self._may_write_past()
         for outbox in dirty:
             try:
                 pending = outbox.pending
@@ -223,14 +224,14 @@ class Ticker:
                 # What outbox.flush() does, without the call.
                 outbox.pending = []
                 data = pending[0]
-                if alone and outbox.descriptor >= 0:
+                if past and outbox.descriptor >= 0:
                     try:
                         written = os_write(outbox.descriptor, data)
                     except OSError:
                         written = 0  # full, or broken: the transport finds out
                     if written == len(data):
                         continue
-                    data = data[written:]
+                    data = memoryview(data)[written:]  # no copy: a large message may wait for many
                 write = outbox.write  # a slot: called as a method it would be looked up the slow way
                 write(data)
             except Exception:  # noqa: BLE001 - whatever one transport raises must not reach the others
@@ -241,16 +242,16 @@ class Ticker:
         wire = b"".join(batch.frames)
         size = len(wire)
         # As in flush(): a function for the two would cost more than the short cut saves.
-        alone = active_count() == 1
+        past = self._may_write_past()
         for outbox in batch.members.values():
             try:
-                if alone and (descriptor := outbox.descriptor) >= 0:
+                if past and (descriptor := outbox.descriptor) >= 0:
                     try:
                         written = os_write(descriptor, wire)
                     except OSError:
                         written = 0
                     if written != size:
-                        outbox.write(wire[written:])
+                        outbox.write(memoryview(wire)[written:])
                 else:
                     write = outbox.write
                     write(wire if outbox.framed else batch.packets())
@@ -258,16 +259,21 @@ class Ticker:
                 _lost(outbox)
         self.deliveries += len(batch.members) * len(batch.frames)
 
+    def _may_write_past(self) -> bool:
+        """Whether nobody waits for the interpreter's lock, and the loop that owns the descriptors runs: it closes them
+        without a word when it is closed itself."""
+        return active_count() == 1 and running_loop() is self._loop
+
     def forget_loop(self) -> None:
         """The loop is about to end: what another one emits is scheduled there."""
         self.flush()
-        self._call_soon = None
+        self._loop = None
 
     def _schedule(self) -> None:
-        if self._call_soon is None:
-            self._call_soon = asyncio.get_running_loop().call_soon
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        self._loop.call_soon(self.flush)
         self._scheduled = True
-        self._call_soon(self.flush)
 
     def _flush_early(self) -> None:
         self.flush()

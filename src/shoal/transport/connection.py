@@ -169,14 +169,16 @@ class Connection(Session):
         self.move(Move.CLOSE)
         self.engine.forget(self)
         lane, self.lane = self.lane, None
-        if not abort:
-            self.engine.settle()
-            self.outbox.flush()
-            if self.outbox.framed:
-                self.outbox.hand_over()  # the transport takes the rest; the lane's closing deadline bounds it
-        if lane is not None:
-            lane.close(abort=abort)
-        self.outbox.close()
+        try:
+            if not abort:
+                self.engine.settle()
+                self.outbox.flush()
+                if self.outbox.framed:
+                    self.outbox.hand_over()  # the transport takes the rest; the lane's closing deadline bounds it
+            if lane is not None:
+                lane.close(abort=abort)
+        finally:
+            self.outbox.close()
         self._tell_closed(reason)
 
     def lost(self, reason: str = "transport close") -> None:

@@ -388,8 +388,7 @@ class FastLane(WebSocketLane, asyncio.Protocol):
         self.lost()
 
     def eof_received(self) -> None:
-        """The client has gone: the transport closes itself."""
-        self._silence()
+        """The transport closes itself, once all that waits is written."""
 
     def shutdown(self) -> None:
         """uvicorn is going down."""

@@ -75,6 +75,8 @@ class UpgradeProtocol(asyncio.Protocol):
         if path != self._engine.settings.path:
             self._delegate(data)
             return
+        # uvicorn does so behind this call: what is written in it may pause us, which is said only once.
+        transport.set_protocol(self)
         self.take(Request(method.decode("ascii"), path, query, block, *self._other_end()))
 
     def _other_end(self) -> tuple[str, bool]:

@@ -224,6 +224,15 @@ def test_a_lane_that_is_full_again_at_once_keeps_its_descriptor_to_itself() -> N
     assert (box.writable, box.descriptor) == (False, -1)
 
 
+def test_an_outbox_that_overflows_on_its_way_to_a_lane_stays_closed() -> None:
+    """What comes later would hide that something is missing before it."""
+    box, lane = outbox(10), Recorder(framed=True)
+    box.add(b"4" + b"x" * 20, ())
+    box.attach(lane.write, framed=True, descriptor=7)
+    box.packet("4later")
+    assert (lane.packets, box.descriptor) == ([], -1)
+
+
 def test_frames_are_built_once_for_what_was_held_as_packets() -> None:
     """The upgrade turns packets into frames, binary into binary frames."""
     box, lane = outbox(), Recorder(framed=True)

@@ -6,6 +6,7 @@ That it delivers what the plain way delivers is shown by the histories of `test_
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import threading
 from collections.abc import Iterator
@@ -135,3 +136,44 @@ def test_nothing_is_written_to_a_descriptor_after_the_end(sockets: tuple[World, 
     before = len(wires[1].packets)
     wires[1].drain()
     assert len(wires[1].packets) == before
+
+
+@MIXED
+def test_what_is_left_of_a_message_is_not_copied(sockets: tuple[World, Rooms[Member], list[Wire]], mixed: bool) -> None:
+    """A hundred clients that do not read share the bytes that wait for them, as they do on the plain way."""
+    world, table, wires = sockets
+    left: list[memoryview] = []
+    for wire in wires[mixed:]:  # the first one gets more in a mixed turn, as one piece
+        wire.outbox.attach(left.append, framed=True, descriptor=wire.ours.fileno())  # type: ignore[arg-type]
+    emit(world, table, b"4" + b"x" * 200_000, mixed)
+    assert len(left) == len(wires[mixed:])
+    assert len({id(rest.obj) for rest in left}) == 1
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["no loop", "another loop"])
+def test_nothing_is_written_past_a_transport_whose_loop_does_not_run(
+    sockets: tuple[World, Rooms[Member], list[Wire]], elsewhere: bool
+) -> None:
+    """A loop that was closed in the middle has closed its descriptors, and told nobody."""
+    world, table, wires = sockets
+    for wire in wires:
+        wire.drain()
+
+    async def first() -> None:
+        world.ticker.broadcast(table, ("a",), (), b"4first", ())
+        raise SystemExit  # the turn does not end
+
+    async def second() -> None:
+        world.ticker.flush()
+
+    loop = asyncio.new_event_loop()
+    with pytest.raises(SystemExit):
+        loop.run_until_complete(first())
+    loop.close()
+    with mock.patch.object(ticker, "os_write") as write:
+        if elsewhere:
+            run(second())
+        else:
+            world.ticker.flush()
+        assert not write.called
+    world.ticker.forget_loop()

@@ -263,3 +263,24 @@ async def test_a_connection_that_says_nothing_is_closed_at_the_servers_end() -> 
     door.shutdown()
     assert house.wire.closing
     assert (await house.end())[0] == b""
+
+
+@async_test
+async def test_a_pause_within_the_handshake_reaches_the_session() -> None:
+    """uvicorn gives the transport to the new protocol behind its first bytes; a pause among them is said only once."""
+    for door in (True, False):
+        house = House(door=door)
+        wire, sessions = house.wire, house.engine.sessions
+
+        def write(data: bytes, wire: Wire = wire) -> None:
+            wire.written += data
+            wire.protocol.pause_writing()
+
+        wire.write = write  # type: ignore[method-assign]
+        house.hear(head())
+        (session,) = sessions.values()
+        assert not session.outbox.writable
+        del wire.write
+        wire.protocol.resume_writing()
+        assert session.outbox.writable
+        await house.end()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -325,6 +326,42 @@ async def test_no_pong_follows_a_close_frame() -> None:
         it.transport.closing = False  # as uvloop's, which is not closed until all that waits is written
         it.lane.resume_writing()
         assert it.end().sent == Frame(Opcode.CLOSE, farewell).serialize(mask=False)
+
+
+@async_test
+async def test_what_was_held_goes_before_the_close_frame() -> None:
+    """A session that we close says all it had to say, also to a client that is slow to read."""
+    it = Lane()
+    it.lane.pause_writing()
+    it.connection.send("held")
+    it.connection.close("forced close")
+    assert it.end().sent == text_frame(b"4held") + frame(Opcode.CLOSE, b"\x03\xe8", mask=False)
+
+
+@async_test
+async def test_a_client_that_sends_no_more_still_gets_what_was_held() -> None:
+    """Half of the connection is open, and the transport closes it when all is written."""
+    it = Lane()
+    it.lane.pause_writing()
+    it.connection.send("held")
+    assert not it.lane.eof_received()
+    it.lane.resume_writing()
+    assert it.end().sent == text_frame(b"4held")
+
+
+@async_test
+async def test_a_lane_that_fails_to_close_leaves_no_open_outbox() -> None:
+    """Nothing may be written there any more, whatever went wrong."""
+    it = Lane()
+
+    def fail(*, abort: bool = False) -> None:
+        raise RuntimeError("broken")
+
+    it.connection.lane = SimpleNamespace(close=fail)  # type: ignore[assignment]
+    with pytest.raises(RuntimeError, match="broken"):
+        it.connection.close()
+    it.connection.outbox.packet("4late")
+    assert it.end().sent == b""
 
 
 @async_test
