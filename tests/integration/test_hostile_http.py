@@ -58,6 +58,25 @@ class TestHeads:
             if not answer.startswith(b"HTTP/1.1 400 "):  # the parser itself refuses some
                 assert after["engine"]["bad_heads"] == before["engine"]["bad_heads"] + 1
 
+    @case
+    async def test_requests_that_wait_behind_another(self, server: ServerProcess) -> None:
+        """Some are answered in their order; of too many the connection is closed long before they cost memory."""
+        async with Witness(server.port) as witness:
+            before = await witness.counters()
+            async with await Raw.connect(server.port) as raw:
+                await raw.send((REQUEST + b"\r\n") * 20)
+                for _ in range(20):
+                    assert await raw.head() == 200
+            raws = [await Raw.connect(server.port) for _ in range(5)]
+            for raw in raws:
+                async with raw:
+                    await raw.send((REQUEST + b"\r\n") * 5000)
+                    answer = await raw.rest()
+                    assert answer.startswith(b"HTTP/1.1 429 ") or not answer, answer[:100]
+            after = await witness.counters()
+            assert after["engine"]["too_many_requests"] == before["engine"]["too_many_requests"] + len(raws)
+            assert after["rss"] - before["rss"] < 10_000_000
+
     @pytest.mark.parametrize("beginning", [b"", b"GET /socket.io/?EIO", REQUEST])
     @case
     async def test_a_head_that_dribbles(self, server: ServerProcess, beginning: bytes) -> None:

@@ -1,8 +1,9 @@
-"""uvicorn's HTTP, with the bounds that it lacks: how large the head of a request may be, and how long it may take.
+"""uvicorn's HTTP, with the bounds that it lacks: how large the head of a request may be, how long it may take, and how
+many requests may wait behind another.
 
-httptools gathers an endless header in memory, in quadratic time, and a connection that never says anything stays open
-for ever: one client could stop the server before there is a session whose bounds would hold. What a request asks for
-is not known here.
+httptools gathers an endless header in memory, in quadratic time, a connection that never says anything stays open for
+ever, and one read of requests that nobody answers yet takes a hundred megabytes: one client could stop the server
+before there is a session whose bounds would hold. What a request asks for is not known here.
 """
 
 from __future__ import annotations
@@ -18,11 +19,19 @@ from .stats import EngineStats
 __all__ = ["BoundedHttp"]
 
 TOO_LARGE: Final = b"431 Request Header Fields Too Large"
+TOO_MANY: Final = b"429 Too Many Requests"
 TOO_SLOW: Final = b"408 Request Timeout"
+
+# Requests of a connection that may wait behind another one. No browser sends any; tools that do send about ten.
+MAX_PIPELINED: Final = 32
+
+
+class TooManyRequests(Exception):
+    """Stops the parser in the middle of a read."""
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """One connection that speaks HTTP. A head that is too large or too slow ends it.
+    """One connection that speaks HTTP. A head that is too large or too slow ends it, and so do too many requests.
 
     Args:
         settings: Have the bounds.
@@ -36,7 +45,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._stats = stats
         self._overhead = 0
         """Bytes of this request that are no body: its head, and trailers and the framing of chunks as far as they
-        exceed a quarter of the body. The read that it began in is not counted; that has a bound of its own."""
+        exceed a quarter of the body. The part that it began in is not counted; that has the same bound."""
         self._deadline: asyncio.TimerHandle | None = None
         self.reading = False
         """Whether the parser is inside of a request, or has handed the connection over."""
@@ -51,11 +60,21 @@ class BoundedHttp(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        """Parse a read in parts that are no longer than a head may be. uvloop reads up to 256 KiB at once, which would
+        be tens of thousands of headers before anything counts them."""
+        most = self._settings.max_head
+        self._parse(data[:most])
+        for start in range(most, len(data), most):
+            if self.transport.is_closing() or self not in self.connections:  # refused, or handed over
+                break
+            self._parse(data[start : start + most])
+
+    def _parse(self, data: bytes) -> None:
         self._overhead += len(data)
         super().data_received(data)
         if not self.reading and (self.cycle is None or self.cycle.response_complete):
             self._expect_head()  # an empty line, say: it began nothing, and uvicorn waits no more for what does
-        if self._overhead > self._settings.max_head:
+        if self._overhead >= self._settings.max_head:
             self._refuse(TOO_LARGE)
 
     def handle_websocket_upgrade(self) -> None:
@@ -74,6 +93,9 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._head_is_there()
+        if len(self.pipeline) == MAX_PIPELINED:
+            self._refuse(TOO_MANY)
+            raise TooManyRequests
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -83,6 +105,11 @@ class BoundedHttp(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         self._overhead -= len(body) + len(body) // 4
         super().on_body(body)
+
+    def send_400_response(self, msg: str) -> None:
+        """The parser's refusal, unless there has been one."""
+        if not self.transport.is_closing():
+            super().send_400_response(msg)
 
     def _expect_head(self, due: float | None = None) -> None:
         if self._deadline is None:
@@ -96,6 +123,9 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _refuse(self, status: bytes) -> None:
         if not self.transport.is_closing():
-            self._stats.bad_heads += 1
+            if status == TOO_MANY:
+                self._stats.too_many_requests += 1
+            else:
+                self._stats.bad_heads += 1
             self.transport.write(b"HTTP/1.1 %b\r\nconnection: close\r\ncontent-length: 0\r\n\r\n" % status)
             self.transport.close()

@@ -13,6 +13,8 @@ class EngineStats:
 
     bad_heads: int = 0
     """Connections closed because the head of an HTTP request was too large or too slow; only under the fast lane."""
+    too_many_requests: int = 0
+    """Connections closed because too many requests waited behind another; only under the fast lane."""
     too_large: int = 0
     """Messages and polling requests larger than ``max_payload``."""
     too_many_packets: int = 0

@@ -1,0 +1,115 @@
+"""The bounds of uvicorn's HTTP hold for what comes in one read, too: uvloop reads up to 256 KiB at once."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+import uvicorn
+from tests.unit.transport.test_door import Stock, Wire
+from uvicorn.server import ServerState
+
+from shoal import Engine
+from shoal.testing import async_test
+from shoal.transport.heads import MAX_PIPELINED, BoundedHttp
+
+READ = 262_144  # bytes that uvloop reads at once
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
+HANDSHAKE = GET + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+
+
+class House:
+    """A connection that speaks HTTP, and the bodies that an application was sent over it."""
+
+    def __init__(self, stock: Any = Stock) -> None:
+        self.engine = Engine()
+        self.bodies: list[bytes] = []
+        config = uvicorn.Config(self.answer, log_config=None, access_log=False, interface="asgi3")
+        config.load()
+        config.ws_protocol_class = stock
+        self.wire = Wire()
+        context: Any = {"config": config, "server_state": ServerState(), "app_state": {}}
+        self.http = BoundedHttp(self.engine.settings, self.engine.stats, **context)
+        self.wire.protocol = self.http
+        self.http.connection_made(self.wire)  # type: ignore[arg-type]
+
+    async def answer(self, scope: Any, receive: Any, send: Any) -> None:
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body += message["body"]
+            more = message["more_body"]
+        self.bodies.append(body)
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    async def hear(self, data: bytes) -> bytes:
+        """What the client has been sent a moment after this read."""
+        self.wire.protocol.data_received(data)
+        for _ in range(200):
+            await asyncio.sleep(0)
+        return bytes(self.wire.written)
+
+
+@pytest.mark.parametrize("line", [b"X: x\r\n", b"X:\r\n", b"Cookie: a=b\r\n"], ids=str)
+@async_test
+async def test_headers_beyond_the_bound_are_never_parsed(line: bytes) -> None:
+    """Each costs the parser ten times its bytes."""
+    house = House()
+    answer = await house.hear((GET + line * (READ // len(line)))[:READ])
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    assert house.wire.closing
+    assert house.engine.stats.bad_heads == 1
+    most = house.engine.settings.max_head
+    assert most // 2 < len(house.http.headers) * len(line) <= 2 * most
+
+
+@async_test
+async def test_a_body_of_any_length_comes_whole() -> None:
+    house = House()
+    body = bytes(range(256)) * 1023
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+    answer = await house.hear(head + body)
+    assert answer.startswith(b"HTTP/1.1 204 ")
+    assert house.bodies == [body]
+
+
+@async_test
+async def test_requests_in_one_read_are_all_answered() -> None:
+    house = House()
+    answer = await house.hear((GET + b"\r\n") * (1 + MAX_PIPELINED))
+    assert answer.count(b"HTTP/1.1 ") == answer.count(b"HTTP/1.1 204 ") == 1 + MAX_PIPELINED
+    assert not house.engine.stats.bad_heads
+
+
+@async_test
+async def test_too_many_requests_end_the_connection_before_they_cost_memory() -> None:
+    """Each would be some ten kilobytes while it waits for its turn."""
+    house = House()
+    answer = await house.hear((GET + b"\r\n") * 5000)
+    assert answer.startswith(b"HTTP/1.1 429 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert house.wire.closing
+    assert (house.engine.stats.too_many_requests, house.engine.stats.bad_heads) == (1, 0)
+    assert len(house.bodies) + len(house.http.pipeline) <= 1 + MAX_PIPELINED
+
+
+@async_test
+async def test_what_follows_a_handshake_is_no_request() -> None:
+    """Nor does its protocol get a part of it: who may not speak yet is not heard, however much it says."""
+    house = House()
+    answer = await house.hear(HANDSHAKE + (GET + b"\r\n") * 5000)
+    assert answer.startswith(b"stock got get / http/1.1\r\n")
+    assert isinstance(house.wire.protocol, Stock)
+    assert answer.count(b"get / ") == 1
+    assert not house.bodies
+
+
+@async_test
+async def test_what_follows_a_broken_request_is_no_request() -> None:
+    house = House()
+    answer = await house.hear(b"BROKEN\r\n\r\n" + b"\r\n" * 50_000 + (GET + b"\r\n") * 1000)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert not house.bodies
