@@ -14,10 +14,15 @@
 #define CONNECT_PATIENCE_US 120000000 // for all connections together
 #define STALL_US 10000000             // a closed loop in which nothing arrives for so long has failed
 #define LINGER_US 200000
+#define SETTLE_US 300000              // longer than TCP holds an acknowledgement back
 #define DRAIN_US 2000000              // the time after the last arrival for which late messages are waited for
 
 static Options options;
 static Client *clients;
+
+static void wait_us(int64_t time) {
+    for (int64_t end = now_us() + time; now_us() < end;) loop_turn(10);
+}
 
 // ---- connecting
 
@@ -53,7 +58,7 @@ static void connect_all(void) {
     }
     connecting.seconds = (double)(now_us() - start) / 1e6;
     connecting.own_cpu = own_cpu() - cpu;
-    for (int64_t end = now_us() + (int64_t)(options.hold * 1e6); now_us() < end;) loop_turn(10);
+    wait_us((int64_t)(options.hold * 1e6));
     connecting.rss_kib = processes_rss(&options.servers) - rss;
 }
 
@@ -90,6 +95,10 @@ static void join_all(void) {
         loop_turn(100);
         if (now_us() - start > CONNECT_PATIENCE_US) die("%d of %d clients joined in time", connecting.joined, options.clients);
     }
+    // A connection that has answered at once, here by joining the next room, acknowledges late, within the other side's
+    // writes and at its expense, until an acknowledgement was once overdue. A pause makes one overdue on each of them:
+    // else a room would cost more only because its members had joined another before.
+    wait_us(SETTLE_US);
     listener.ack = traffic_ack;
 }
 
@@ -127,8 +136,7 @@ static void drain(void) {
         loop_turn(50);
         if (traffic.received != received) received = traffic.received, last_arrival = now_us();
     }
-    // Everything may be there, and second copies still on their way.
-    for (int64_t end = now_us() + LINGER_US; now_us() < end;) loop_turn(10);
+    wait_us(LINGER_US); // everything may be there, and second copies still on their way
 }
 
 static void measure(Reading *first, Reading *last) {
