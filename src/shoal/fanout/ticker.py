@@ -158,11 +158,13 @@ class Ticker:
             self._dirty.append(outbox)
             if not self._scheduled:
                 self._schedule()
-        outbox.add(text, attachments)
+        if outbox.framed and not attachments:
+            outbox.pending.append(text_frame(text))  # what outbox.add() does, without the call
+        else:
+            outbox.add(text, attachments)
+            self._size += sum(map(len, attachments))
         self.deliveries += 1
         self._size += len(text)
-        if attachments:
-            self._size += sum(map(len, attachments))
         if self._size > FLUSH_SIZE:
             self._flush_early()
 

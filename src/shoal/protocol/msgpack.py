@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from ..errors import PayloadError, SocketProtocolError
-from .socketio import ACK, CONNECT, DISCONNECT, EVENT, RESERVED_EVENTS, Packet, PacketType
+from .socketio import ACK, CONNECT, DISCONNECT, EVENT, RESERVED_EVENTS, AckId, Packet, PacketType
 from .values import as_json, iso_text
 
 __all__ = ["decode", "encode"]
@@ -32,7 +32,7 @@ CARRIED: Final = {int(kind): kind for kind in PacketType if kind < PacketType.BI
 MAX_ACK_ID: Final = 2**53
 
 
-def encode(kind: PacketType, namespace: str, data: Any, ack_id: int | None = None) -> tuple[bytes, Sequence[bytes]]:
+def encode(kind: PacketType, namespace: str, data: Any, ack_id: AckId | None = None) -> tuple[bytes, Sequence[bytes]]:
     """Encode one packet. Returns no text, and the packet as the only attachment.
 
     Raises:
@@ -40,7 +40,7 @@ def encode(kind: PacketType, namespace: str, data: Any, ack_id: int | None = Non
     """
     packet: dict[str, Any] = {"type": int(kind), "nsp": namespace}
     if ack_id is not None:
-        packet["id"] = ack_id
+        packet["id"] = int(ack_id)
     try:
         if data is not None:
             packet["data"] = _wired(msgspec.to_builtins(data, builtin_types=KEPT, enc_hook=as_json))

@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import orjson
 
@@ -26,7 +26,9 @@ __all__ = [
     "CONNECT_ERROR",
     "DISCONNECT",
     "EVENT",
+    "MAX_ACK_ID_DIGITS",
     "RESERVED_EVENTS",
+    "AckId",
     "Decoder",
     "Limits",
     "Packet",
@@ -93,7 +95,11 @@ class Limits:
     depth: int = 64
 
 
-def encode(kind: PacketType, namespace: str, data: Any, ack_id: int | None = None) -> tuple[bytes, Sequence[bytes]]:
+AckId: TypeAlias = int | bytes
+"""An acknowledgement's id: a number or, of one that only goes back to the peer, its digits."""
+
+
+def encode(kind: PacketType, namespace: str, data: Any, ack_id: AckId | None = None) -> tuple[bytes, Sequence[bytes]]:
     """Encode one packet.
 
     Args:
@@ -122,7 +128,7 @@ def encode(kind: PacketType, namespace: str, data: Any, ack_id: int | None = Non
     if namespace != "/":
         head += namespace.encode() + b","
     if ack_id is not None:
-        return b"%b%d%b" % (head, ack_id, body), attachments
+        head += ack_id if isinstance(ack_id, bytes) else b"%d" % ack_id
     return head + body, attachments
 
 

@@ -17,6 +17,7 @@ from ..protocol.socketio import (
     CONNECT_ERROR,
     DISCONNECT,
     EVENT,
+    MAX_ACK_ID_DIGITS,
     RESERVED_EVENTS,
     Decoder,
     Packet,
@@ -34,7 +35,8 @@ __all__ = ["Client"]
 
 log = logging.getLogger("shoal.server")
 
-EVENT_DIGIT = b"2"
+EVENT_IN_ROOT = b"42"
+MAX_HEAD = len(EVENT_IN_ROOT) + MAX_ACK_ID_DIGITS
 PLAIN_CONNECT = b"40"  # to "/", without a payload: what most clients send
 
 
@@ -80,18 +82,20 @@ class Client:
 
     def receive_text(self, payload: bytes) -> None:
         """Take a text message, Engine.IO's ``4`` in front."""
-        # The short cut for events in "/", 42["event",...] and 42<id>["event",...]: no packet object, no decoder.
+        # The short cut for events in "/", 42["event",...] and 42<id>["event",...]: no packet object, no decoder. The id
+        # only goes back, so its digits stay what they are; the plain path has those that do not begin with 1 to 9.
         root = self._root
-        if root is not None and payload[1:2] == EVENT_DIGIT and self._decoder is None:
-            start = payload.find(b"[", 2, 18)
-            if start == 2 or (start > 2 and payload[2:start].isdigit()):
+        if root is not None and payload[:2] == EVENT_IN_ROOT and self._decoder is None:
+            head = payload.partition(b"[")[0]
+            ack_id = head[2:]
+            if not ack_id or (ack_id >= b"1" and ack_id.isdigit() and len(head) <= MAX_HEAD):
                 try:
-                    data = loads(payload[start:], self._max_depth)
+                    data = loads(payload[len(head) :], self._max_depth)
                 except SocketProtocolError as error:
                     self._broken(error)
                     return
                 if data and type(data[0]) is str and data[0] not in RESERVED_EVENTS:
-                    root.receive(data, None if start == 2 else int(payload[2:start]))
+                    root.receive(data, ack_id or None)
                     return
         elif payload == PLAIN_CONNECT and self._decoder is None:
             self._connect(Packet(CONNECT, "/", None, None))

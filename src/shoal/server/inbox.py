@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import RoomRefused
 from ..fanout.outbox import Outbox
-from ..protocol.socketio import ACK
+from ..protocol.socketio import ACK, AckId
 from ..transport.engine import is_cancelled
 from .handlers import NO_ACK, NO_HANDLERS, BadArguments, Handler, as_value
 from .hooks import Hooks, Listening, in_line
@@ -73,7 +73,7 @@ class Inbox(Listening):
         self._acks: dict[int, asyncio.Future[Any]] | None = None
         self._busy = True
         """Whether a coroutine of this socket is under way: events wait for it. At first, its acceptance."""
-        self._waiting: deque[tuple[Any, int | None]] | None = None
+        self._waiting: deque[tuple[Any, AckId | None]] | None = None
         self._gone: str | None = None
         """Why it left."""
         self._hooks = None
@@ -86,7 +86,7 @@ class Inbox(Listening):
     async def _say_goodbye(self) -> None:
         raise NotImplementedError
 
-    def receive(self, data: list[Any], ack_id: int | None) -> None:
+    def receive(self, data: list[Any], ack_id: AckId | None) -> None:
         """Take one event, ``[name, *args]``."""
         if self._bucket is not None and self._is_too_fast(self._bucket, data[0], ack_id):
             return
@@ -101,7 +101,7 @@ class Inbox(Listening):
         self._busy = True
         self.namespace.runners.submit(self._work(data, ack_id))
 
-    def _is_too_fast(self, bucket: TokenBucket, event: str, ack_id: int | None) -> bool:
+    def _is_too_fast(self, bucket: TokenBucket, event: str, ack_id: AckId | None) -> bool:
         """Refuse an event beyond the client's rate: in its acknowledgement, or with ``error`` once a second."""
         now = self._client.connection.engine.wheel.now()
         if bucket.take(now):
@@ -121,14 +121,14 @@ class Inbox(Listening):
         if future is not None and not future.done():
             future.set_result(as_value(args))
 
-    def _wait(self, data: Any, ack_id: int | None) -> None:
+    def _wait(self, data: Any, ack_id: AckId | None) -> None:
         if self._waiting is None:
             self._waiting = deque()
         self._waiting.append((data, ack_id))
         if len(self._waiting) >= self.namespace.settings.max_waiting_events:
             self._client.connection.pause_reading()
 
-    def _call_plain(self, handler: Handler, data: list[Any], ack_id: int | None) -> None:
+    def _call_plain(self, handler: Handler, data: list[Any], ack_id: AckId | None) -> None:
         """The short cut for a single plain handler: no coroutine, no turn of the loop."""
         try:
             args = data[1:]
@@ -145,7 +145,7 @@ class Inbox(Listening):
                 raise
             self._failed(data[0], ack_id, error)
 
-    async def _finish(self, result: Awaitable[Any], event: str, ack_id: int | None) -> None:
+    async def _finish(self, result: Awaitable[Any], event: str, ack_id: AckId | None) -> None:
         try:
             value = await result
             if ack_id is not None and value is not NO_ACK:
@@ -156,7 +156,7 @@ class Inbox(Listening):
             self._failed(event, ack_id, error)
         await self._next()
 
-    async def _work(self, data: Any, ack_id: int | None) -> None:
+    async def _work(self, data: Any, ack_id: AckId | None) -> None:
         """Handle an event, then those that came meanwhile."""
         try:
             await self._handle(data, ack_id)
@@ -184,7 +184,7 @@ class Inbox(Listening):
         self._waiting = None
         self._busy = False
 
-    async def _handle(self, data: Any, ack_id: int | None) -> None:
+    async def _handle(self, data: Any, ack_id: AckId | None) -> None:
         if type(data) is not list:
             await (self._say_goodbye() if data is None else self._tell_fault(data))
             return
@@ -256,7 +256,7 @@ class Inbox(Listening):
             result = await result
         acknowledge(result)
 
-    def _alongside(self, work: Coroutine[Any, Any, None], event: str, ack_id: int | None) -> bool:
+    def _alongside(self, work: Coroutine[Any, Any, None], event: str, ack_id: AckId | None) -> bool:
         """Let a concurrent handler run beside the line. Beyond the bound it is not taken, and holds the line too."""
         if self._at_work >= self.namespace.settings.max_waiting_events:
             return False
@@ -264,7 +264,7 @@ class Inbox(Listening):
         self.namespace.spawn(self._guard(work, event, ack_id))
         return True
 
-    async def _guard(self, work: Awaitable[None], event: str, ack_id: int | None) -> None:
+    async def _guard(self, work: Awaitable[None], event: str, ack_id: AckId | None) -> None:
         try:
             await work
         except Exception as error:  # noqa: BLE001 - as above
@@ -272,7 +272,7 @@ class Inbox(Listening):
         finally:
             self._at_work -= 1
 
-    def _acknowledger(self, ack_id: int | None) -> Callable[[Any], None]:
+    def _acknowledger(self, ack_id: AckId | None) -> Callable[[Any], None]:
         """Takes the results of an event's handlers: the first one is the answer."""
 
         def acknowledge(result: Any) -> None:
@@ -283,15 +283,17 @@ class Inbox(Listening):
 
         return acknowledge
 
-    def _acknowledge(self, ack_id: int, result: Any) -> None:
+    def _acknowledge(self, ack_id: AckId, result: Any) -> None:
         """Answer an event that asked for it."""
         if self._gone is None:
             # What as_args() does, without the call.
             args = [] if result is None else list(result) if type(result) is tuple else [result]
-            text, attachments = self.namespace.encode(ACK, args, ack_id)
-            self.namespace.ticker.send(self, text, attachments)
+            namespace = self.namespace
+            encode = namespace.encode  # a slot: not to be called as a method
+            text, attachments = encode(ACK, namespace.name, args, ack_id)
+            namespace.ticker.send(self, text, attachments)
 
-    def _failed(self, event: Any, ack_id: int | None, error: BaseException) -> None:
+    def _failed(self, event: Any, ack_id: AckId | None, error: BaseException) -> None:
         if isinstance(error, BadArguments):
             self.namespace.stats.bad_events += 1
             log.warning("socket %s: event %r refused: %s", self.id, event, error)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..errors import ConfigurationError, PayloadError, RoomRefused
 from ..fanout.rooms import Rooms
-from ..protocol.socketio import EVENT, RESERVED_EVENTS, PacketType
+from ..protocol.socketio import EVENT, RESERVED_EVENTS
 from .acks import Answers
 from .broadcast import Broadcasting
 from .handlers import Handler, HandlerTable
@@ -89,7 +89,7 @@ class Namespace(Broadcasting):
         self.settings = server.settings
         self.stats = server.stats
         self.recovery = server.recovery
-        self._encode = server.encode
+        self.encode = server.encode
         if parent is None:
             self._register_methods()
 
@@ -208,11 +208,7 @@ class Namespace(Broadcasting):
         if self.recovery is not None and ack_id is None:
             # The official client takes any last text for an offset: what is not remembered has the one before.
             args = (*args, self.recovery.offset)
-        return self._encode(EVENT, self.name, [event, *args], ack_id)
-
-    def encode(self, kind: PacketType, data: Any, ack_id: int | None = None) -> tuple[bytes, Sequence[bytes]]:
-        """A packet of this namespace as bytes."""
-        return self._encode(kind, self.name, data, ack_id)
+        return self.encode(EVENT, self.name, [event, *args], ack_id)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine in a task that the server owns."""

@@ -391,5 +391,5 @@ class Socket(Inbox):
 
     def _send_packet(self, kind: Any, data: Any, ack_id: int | None = None) -> None:
         if self._gone is None:
-            text, attachments = self.namespace.encode(kind, data, ack_id)
+            text, attachments = self.namespace.encode(kind, self.namespace.name, data, ack_id)
             self.namespace.ticker.send(self, text, attachments)
