@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import RoomRefused
 from ..fanout.outbox import Outbox
-from ..protocol.socketio import ACK, AckId
+from ..protocol.socketio import ACK, AckId, encode_answer
 from ..transport.engine import is_cancelled
 from .handlers import NO_ACK, NO_HANDLERS, BadArguments, Handler, as_value
 from .hooks import Hooks, Listening, in_line
@@ -289,9 +289,10 @@ class Inbox(Listening):
             # What as_args() does, without the call.
             args = [] if result is None else list(result) if type(result) is tuple else [result]
             namespace = self.namespace
-            encode = namespace.encode  # a slot: not to be called as a method
-            text, attachments = encode(ACK, namespace.name, args, ack_id)
-            namespace.ticker.send(self, text, attachments)
+            if type(ack_id) is bytes and (answer := encode_answer(args, ack_id)) is not None:
+                namespace.ticker.send(self, answer, ())
+            else:
+                namespace.ticker.send(self, *namespace.encode(ACK, namespace.name, args, ack_id))
 
     def _failed(self, event: Any, ack_id: AckId | None, error: BaseException) -> None:
         if isinstance(error, BadArguments):

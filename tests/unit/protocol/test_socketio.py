@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from shoal.protocol.socketio import (
     Packet,
     PacketType,
     encode,
+    encode_answer,
     loads,
 )
 
@@ -56,6 +58,24 @@ def test_an_event_survives_the_way(namespace: str, data: list[Any], ack_id: int 
 @given(namespaces, st.lists(json_values(binary=True), max_size=4), st.integers(0, 2**53 - 1))
 def test_an_acknowledgement_survives_the_way(namespace: str, data: list[Any], ack_id: int) -> None:
     assert decode(*encode(ACK, namespace, data, ack_id)) == Packet(ACK, namespace, data, ack_id)
+
+
+@given(st.lists(json_values(binary=True), max_size=4), st.integers(0, 2**53 - 1))
+@example([{1: "keys that are no text", "at": datetime(2026, 1, 1)}], 7)
+def test_the_short_cut_for_answers_equals_the_plain_path(data: list[Any], ack_id: int) -> None:
+    """An id may be the digits that came; what is no plain JSON is left to the plain path."""
+    digits = b"%d" % ack_id
+    encoded = encode(ACK, "/", data, ack_id)
+    assert encode(ACK, "/", data, digits) == encoded
+    assert encode_answer(data, digits) == (None if holds_more_than_json(data) else encoded[0])
+
+
+def holds_more_than_json(data: Any) -> bool:
+    try:
+        json.dumps(data)
+    except TypeError:
+        return True
+    return False
 
 
 @given(namespaces, st.none() | st.dictionaries(st.text(max_size=5), json_values(), max_size=3))
