@@ -15,27 +15,33 @@ from shoal.fanout import ticker
 from shoal.transport import fastlane
 
 io = Server(node="descriptors", broker="memory://", max_outbox=200_000)
-claims: dict[int, int] = {}
-"""Inodes of sockets, by the descriptor that was claimed."""
+claimed: set[int] = set()
 tasks: list[asyncio.Task[None]] = []
 seen = {"past": 0, "astray": 0, "files": 0, "reused": 0, "spoilt": 0}
 claim, write = fastlane.claim_descriptor, ticker.os_write
 
 
+class Claim(int):
+    """A descriptor as one outbox keeps it, and the inode of the socket that it was claimed for."""
+
+    inode: int
+
+
 def noting_claim(transport: Any) -> int:
     """Half of the sockets take little at a time."""
-    descriptor = claim(transport)
+    descriptor = Claim(claim(transport))
     if descriptor >= 0:
-        claims[descriptor] = os.fstat(descriptor).st_ino
+        claimed.add(descriptor)
+        descriptor.inode = os.fstat(descriptor).st_ino
         if random.random() < 0.5:
             transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
     return descriptor
 
 
-def suspicious_write(descriptor: int, data: bytes) -> int:
+def suspicious_write(descriptor: Claim, data: bytes) -> int:
     seen["past"] += 1
     try:
-        seen["astray"] += os.fstat(descriptor).st_ino != claims[descriptor]
+        seen["astray"] += os.fstat(descriptor).st_ino != descriptor.inode
     except OSError:
         seen["astray"] += 1
     return write(descriptor, data)
@@ -53,7 +59,7 @@ async def churn() -> None:
         for _ in range(dice.randrange(8)):
             files.append(os.memfd_create("file"))
             seen["files"] += 1
-            seen["reused"] += files[-1] in claims
+            seen["reused"] += files[-1] in claimed
         while len(files) > 100:
             file = files.pop(dice.randrange(len(files)))
             seen["spoilt"] += os.fstat(file).st_size > 0

@@ -1,8 +1,9 @@
 """No byte goes to another file, whatever number a descriptor gets, and however clients come, stall and leave.
 
 The fan-out writes to sockets by their number, past the transports that own them. The server under test opens and closes
-files all the while, so that each number that becomes free is soon another's, and checks each write. A crowd that leaves
-in every way meanwhile reads numbered messages: none may be missing, or come behind a close frame.
+files all the while, so that each number that becomes free is soon another's, and checks each write. A crowd that comes
+by either transport and leaves in every way meanwhile reads numbered messages: none may be missing, or come behind a
+close frame.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import re
 import time
 
 from tests.integration.hostile import CLOSE, PING, TEXT, Raw, frame
-from tests.interop.wire import case
+from tests.interop.wire import WEBSOCKET, Endpoint, case, client
 from tests.servers import serving, tracebacks
 
 SECONDS, CROWD = 4.0, 24
@@ -29,24 +30,57 @@ class Visitor:
         self.dice = dice
         self.last = -1
         self.heard = 0
+        self.upgraded = False
 
     async def visit(self) -> None:
         dice = self.dice
-        raw, _ = await Raw.joined(self.port, buffer=dice.choice([None, 4_096]))
-        async with raw:
-            with contextlib.suppress(OSError, asyncio.IncompleteReadError):  # cut off: it fell too far behind
-                await raw.ask("join")
-                for _ in range(dice.randrange(60)):
-                    await self._hear(raw)
-                    if dice.random() < 0.05:
-                        await asyncio.sleep(dice.choice([0.01, 0.1]))  # the server has to hold what comes
-                    if dice.random() < 0.1:
-                        await raw.send(frame(PING, b"?"))
+        buffer = dice.choice([None, 4_096])
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):  # cut off: it fell too far behind
+            if dice.random() < 0.7:
+                raw, _ = await Raw.joined(self.port, buffer=buffer)
+            else:
+                raw = await self._upgrade(buffer)
+            async with raw:
+                if not self.upgraded:
+                    await raw.ask("join")
+                await self._listen(raw)
                 await dice.choice([self._vanish, self._close, self._close_late, self._kick, self._fall_silent])(raw)
+
+    async def _upgrade(self, buffer: int | None) -> Raw:
+        """Come by long-polling, and change over to a WebSocket while messages are on their way already."""
+        async with client(Endpoint(self.port, "/socket.io/")) as poller:
+            sid = await poller.open()
+            await poller.push(sid, "40")
+            await poller.packets(sid, 1)
+            raw = await Raw.websocket(self.port, f"{WEBSOCKET}&sid={sid}", buffer=buffer)
+            try:
+                await raw.say("2probe")
+                assert await raw.next() == b"3probe"
+                await poller.push(sid, '4299["join"]')  # from here on messages are held for it
+                await raw.say("5")
+                while not (await raw.next()).startswith(b"4399"):
+                    pass
+            except BaseException:
+                raw.abort()
+                raise
+        self.upgraded = True
+        return raw
+
+    async def _listen(self, raw: Raw) -> None:
+        for _ in range(self.dice.randrange(60)):
+            await self._hear(raw)
+            if self.dice.random() < 0.05:
+                await asyncio.sleep(self.dice.choice([0.01, 0.1]))  # the server has to hold what comes
+            if self.dice.random() < 0.1:
+                await raw.send(frame(PING, b"?"))
 
     async def _hear(self, raw: Raw) -> None:
         opcode, payload = await raw.read_frame()
-        if opcode == TEXT and (match := SAID.match(payload)):
+        if opcode == TEXT:
+            self._take(payload)
+
+    def _take(self, payload: bytes) -> None:
+        if match := SAID.match(payload):
             number = int(match[1])
             assert self.last in (-1, number - 1), f"{number} behind {self.last}"
             self.last = number
@@ -98,4 +132,5 @@ async def test_no_byte_goes_astray() -> None:
     assert seen["reused"] > 100, seen
     assert sum(visitor.heard for visitor in visitors) > 1_000
     assert len(visitors) > 2 * CROWD
+    assert sum(visitor.upgraded and visitor.heard > 0 for visitor in visitors) > 10
     print(seen, len(visitors), sum(visitor.heard for visitor in visitors))
