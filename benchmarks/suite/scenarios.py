@@ -193,15 +193,15 @@ def _disjoint(nodes: int) -> Load:
     }
 
 
-def _crowds(kind: str) -> tuple[tuple[int, str, Load], ...]:
-    """One publisher to ever more clients."""
-    return tuple((n, kind, {"mode": "fanout", "clients": n, "publishers": 1}) for n in (100, 1000, 10000))
+def _crowds(kind: str, publishers: int = 1) -> tuple[tuple[int, str, Load], ...]:
+    """So many publishers to ever more clients."""
+    return tuple((n, kind, {"mode": "fanout", "clients": n, "publishers": publishers}) for n in (100, 1000, 10000))
 
 
 GROWTH = (
     Growth(
         "clients",
-        "from 100 to 10,000 clients in one room",
+        "from 100 to 10,000 clients in one room, 1 publisher",
         "clients",
         _crowds("shoal"),
         _per_delivery,
@@ -209,11 +209,18 @@ GROWTH = (
     ),
     Growth(
         "clients-c",
-        "the same by the server in C: what the kernel alone costs",
+        "the same by the server in C, 1 publisher: what the kernel alone costs",
         "clients",
         _crowds("limit"),
         _per_delivery,
         ratio=None,
+    ),
+    Growth(
+        "clients-10",
+        "from 100 to 10,000 clients in one room, 10 publishers",
+        "clients",
+        _crowds("shoal", 10),
+        _per_delivery,
     ),
     Growth(
         "rooms",
