@@ -80,8 +80,8 @@ class EngineSettings:
     """Negotiate WebSocket compression. It costs memory per connection, and a broadcast is then framed for each one.
     Under stock uvicorn, which negotiates by itself, it says whether compression is used towards clients."""
     max_head: int = 65_536
-    """Bytes of an HTTP request's head, under the fast lane; elsewhere it is the ASGI server's to bound. What uvicorn
-    allows its slower parser."""
+    """Bytes of an HTTP request's head, or of all heads of requests that wait for an answer, under the fast lane;
+    elsewhere it is the ASGI server's to bound. What uvicorn allows its slower parser."""
     head_timeout: float = 20.0
     """Seconds that the head of an HTTP request may take, of the first one since the connection; under the fast lane."""
     close_timeout: float = 5.0
@@ -102,8 +102,12 @@ class EngineSettings:
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
             if field.type in ("int", "float") and not (is_number and 0 <= value < math.inf):
                 raise ConfigurationError(f"{field.name}={value!r}: must be a number, 0 or more")
-            if field.type == "int" and value > MAX_INTEGER:
-                raise ConfigurationError(f"{field.name}={value!r}: must not be more than {MAX_INTEGER}")
+            if field.type == "int":
+                if value > MAX_INTEGER:
+                    raise ConfigurationError(f"{field.name}={value!r}: must not be more than {MAX_INTEGER}")
+                if value != int(value):
+                    raise ConfigurationError(f"{field.name}={value!r}: must be a whole number")
+                object.__setattr__(self, field.name, int(value))  # 1e6 is one, and sizes are counted with it
         for network in self.trusted_proxies:
             _check_network(network)
         if self.max_waiting_events < 1:

@@ -98,6 +98,16 @@ def test_a_number_must_be_one(name: str, value: Any) -> None:
         load(**{name: value})
 
 
+@pytest.mark.parametrize("name", ["max_head", "max_payload", "max_waiting_events"])
+def test_a_count_is_whole(name: str) -> None:
+    """However it is written: sizes are compared with it, and data is cut by it."""
+    value = getattr(load(**{name: 1e5}), name)
+    assert (value, type(value)) == (100_000, int)
+    with pytest.raises(ConfigurationError, match=f"{name}=1.5: must be a whole number"):
+        load(**{name: 1.5})
+    assert load(ping_interval=1.5).ping_interval == 1.5
+
+
 @pytest.mark.parametrize("name", POSITIVE)
 def test_some_must_be_more_than_nothing(name: str) -> None:
     with pytest.raises(ConfigurationError, match=name):

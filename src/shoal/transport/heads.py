@@ -44,8 +44,11 @@ class BoundedHttp(HttpToolsProtocol):
         self._settings = settings
         self._stats = stats
         self._overhead = 0
-        """Bytes of this request that are no body: its head, and trailers and the framing of chunks as far as they
-        exceed a quarter of the body. The part that it began in is not counted; that has the same bound."""
+        """Bytes of the requests without an answer that are no body: heads, and trailers and the framing of chunks as
+        far as they exceed a quarter of the body. The part that the first began in is not counted; that has the same
+        bound."""
+        self._running: Any = None
+        """The cycle of the request that is being answered. uvicorn keeps only the last one that it read."""
         self._deadline: asyncio.TimerHandle | None = None
         self.reading = False
         """Whether the parser is inside of a request, or has handed the connection over."""
@@ -58,6 +61,7 @@ class BoundedHttp(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_is_there()
         super().connection_lost(exc)
+        self._forget_requests()
 
     def data_received(self, data: bytes) -> None:
         """Parse a read in parts that are no longer than a head may be. uvloop reads up to 256 KiB at once, which would
@@ -86,7 +90,8 @@ class BoundedHttp(HttpToolsProtocol):
             super().handle_websocket_upgrade()
 
     def on_message_begin(self) -> None:
-        self._overhead = 0
+        if self.cycle is None or self.cycle.response_complete:
+            self._overhead = 0
         self.reading = True
         self._expect_head()
         super().on_message_begin()
@@ -96,7 +101,10 @@ class BoundedHttp(HttpToolsProtocol):
         if len(self.pipeline) == MAX_PIPELINED:
             self._refuse(TOO_MANY)
             raise TooManyRequests
+        before = self.cycle
         super().on_headers_complete()
+        if self.cycle is not before and not self.pipeline:
+            self._running = self.cycle
 
     def on_message_complete(self) -> None:
         self.reading = False
@@ -105,6 +113,10 @@ class BoundedHttp(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         self._overhead -= len(body) + len(body) // 4
         super().on_body(body)
+
+    def on_response_complete(self) -> None:
+        self._running = self.pipeline[-1][0] if self.pipeline else None  # the one that is popped next
+        super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
         """The parser's refusal, unless there has been one."""
@@ -121,11 +133,22 @@ class BoundedHttp(HttpToolsProtocol):
             self._deadline.cancel()
             self._deadline = None
 
+    def _forget_requests(self) -> None:
+        """Let the request that is being answered know that nobody hears the answer, and drop those behind it."""
+        self.pipeline.clear()
+        if self._running is not None:
+            self._running.disconnected = True
+            self._running.message_event.set()
+            self._running = None
+
     def _refuse(self, status: bytes) -> None:
+        """Close the connection: with a status, unless that would be in the midst of another response."""
         if not self.transport.is_closing():
             if status == TOO_MANY:
                 self._stats.too_many_requests += 1
             else:
                 self._stats.bad_heads += 1
-            self.transport.write(b"HTTP/1.1 %b\r\nconnection: close\r\ncontent-length: 0\r\n\r\n" % status)
+            if self._running is None or not self._running.response_started:
+                self.transport.write(b"HTTP/1.1 %b\r\nconnection: close\r\ncontent-length: 0\r\n\r\n" % status)
+            self._forget_requests()
             self.transport.close()

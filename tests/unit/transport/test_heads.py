@@ -25,6 +25,8 @@ class House:
     def __init__(self, stock: Any = Stock) -> None:
         self.engine = Engine()
         self.bodies: list[bytes] = []
+        self.patient = self.begin = False
+        self.left = 0
         config = uvicorn.Config(self.answer, log_config=None, access_log=False, interface="asgi3")
         config.load()
         config.ws_protocol_class = stock
@@ -38,15 +40,25 @@ class House:
         body, more = b"", True
         while more:
             message = await receive()
+            if message["type"] == "http.disconnect":
+                self.left += 1
+                return
             body += message["body"]
             more = message["more_body"]
+        if self.begin:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+        if self.patient or self.begin:
+            assert (await receive())["type"] == "http.disconnect"
+            self.left += 1
+            return
         self.bodies.append(body)
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body"})
 
     async def hear(self, data: bytes) -> bytes:
         """What the client has been sent a moment after this read."""
-        self.wire.protocol.data_received(data)
+        if data:
+            self.wire.protocol.data_received(data)
         for _ in range(200):
             await asyncio.sleep(0)
         return bytes(self.wire.written)
@@ -93,6 +105,40 @@ async def test_too_many_requests_end_the_connection_before_they_cost_memory() ->
     assert house.wire.closing
     assert (house.engine.stats.too_many_requests, house.engine.stats.bad_heads) == (1, 0)
     assert len(house.bodies) + len(house.http.pipeline) <= 1 + MAX_PIPELINED
+
+
+@pytest.mark.parametrize("requests", [1, 2, 1 + MAX_PIPELINED, 2 + MAX_PIPELINED])
+@async_test
+async def test_a_request_hears_of_the_end_however_many_wait_behind_it(requests: int) -> None:
+    """uvicorn tells only the last one that it read."""
+    house = House()
+    house.patient = True
+    await house.hear((GET + b"\r\n") * requests)
+    house.http.connection_lost(None)
+    await house.hear(b"")
+    assert house.left == 1
+    assert not house.http.pipeline
+
+
+@async_test
+async def test_waiting_requests_are_bounded_in_bytes_too() -> None:
+    house = House()
+    house.patient = True
+    many = b"X: x\r\n" * 1_000
+    answer = await house.hear((GET + many + b"\r\n") * 40)
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    assert len(many) * len(house.http.pipeline) <= 2 * house.engine.settings.max_head
+
+
+@async_test
+async def test_a_refusal_does_not_go_into_the_midst_of_a_response() -> None:
+    house = House()
+    house.begin = True
+    answer = await house.hear(GET + b"\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert await house.hear((GET + b"\r\n") * 1000) == answer
+    assert house.wire.closing
+    assert house.engine.stats.too_many_requests == 1
 
 
 @async_test
