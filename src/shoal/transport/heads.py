@@ -126,7 +126,14 @@ class BoundedHttp(HttpToolsProtocol):
     def _expect_head(self, due: float | None = None) -> None:
         if self._deadline is None:
             due = self.loop.time() + self._settings.head_timeout if due is None else due
-            self._deadline = self.loop.call_at(due, self._refuse, TOO_SLOW)
+            self._deadline = self.loop.call_at(due, self._head_is_late)
+
+    def _head_is_late(self) -> None:
+        self._deadline = None
+        if self._running is None:
+            self._refuse(TOO_SLOW)
+        else:
+            self._expect_head()  # behind a request that is being answered: it may be us who do not read
 
     def _head_is_there(self) -> None:
         if self._deadline is not None:

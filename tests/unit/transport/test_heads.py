@@ -11,7 +11,7 @@ from tests.unit.transport.test_door import Stock, Wire
 from uvicorn.server import ServerState
 
 from shoal import Engine
-from shoal.testing import async_test
+from shoal.testing import Clock, async_test
 from shoal.transport.heads import MAX_PIPELINED, BoundedHttp
 
 READ = 262_144  # bytes that uvloop reads at once
@@ -128,6 +128,21 @@ async def test_waiting_requests_are_bounded_in_bytes_too() -> None:
     answer = await house.hear((GET + many + b"\r\n") * 40)
     assert answer.startswith(b"HTTP/1.1 431 ")
     assert len(many) * len(house.http.pipeline) <= 2 * house.engine.settings.max_head
+
+
+@async_test
+async def test_a_head_has_time_while_a_request_before_it_is_answered() -> None:
+    """uvicorn may have paused reading for it."""
+    house = House()
+    house.patient = True
+    assert await house.hear((GET + b"\r\n") * 2 + GET) == b""
+    clock = Clock.running()
+    await clock.advance(100.0)
+    assert not house.wire.closing
+    house.http.connection_lost(None)
+    await clock.advance(100.0)
+    assert house.left == 1
+    assert not house.engine.stats.bad_heads
 
 
 @async_test
