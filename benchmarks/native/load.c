@@ -106,13 +106,16 @@ static void join_all(void) {
 
 typedef struct {
     int64_t at;
-    double own_cpu, server_cpu[MAX_PIDS];
+    double own_cpu, server_cpu[MAX_PIDS], server_user_cpu;
     uint64_t sent, received, reads;
 } Reading;
 
 static Reading take_reading(void) {
     Reading r = {.at = now_us(), .own_cpu = own_cpu(), .sent = traffic.sent, .received = traffic.received, .reads = loop.reads};
-    for (int i = 0; i < options.servers.count; i++) r.server_cpu[i] = process_cpu(options.servers.pids[i]);
+    for (int i = 0; i < options.servers.count; i++) {
+        r.server_cpu[i] = process_cpu(options.servers.pids[i]);
+        r.server_user_cpu += process_user_cpu(options.servers.pids[i]);
+    }
     return r;
 }
 
@@ -180,7 +183,8 @@ static void print_traffic(const Reading *a, const Reading *b) {
         server_cpu += used;
         printf("%s%.3f", i ? "," : "", used / seconds);
     }
-    printf("],\"server_cpu\":%.3f,\"load_cpu\":%.3f,", server_cpu / seconds, (b->own_cpu - a->own_cpu) / seconds);
+    printf("],\"server_cpu\":%.3f,\"server_user_cpu\":%.3f,\"load_cpu\":%.3f,", server_cpu / seconds,
+           (b->server_user_cpu - a->server_user_cpu) / seconds, (b->own_cpu - a->own_cpu) / seconds);
     print_latency("latency_ms", &traffic.latency);
     print_latency("send_lag_ms", &traffic.send_lag);
     printf("\"expected\":%lu,\"lost\":%lu,\"duplicates\":%lu,\"reordered\":%lu,\"misdelivered\":%lu", (unsigned long)traffic.expected,

@@ -76,6 +76,7 @@ def test_shoal_delivers_each_message_once_and_in_order(load: Path, shoal: Server
     assert result["received_per_s"] > 0
     assert 0 < result["latency_ms"]["p50"] <= result["latency_ms"]["p99"] <= result["latency_ms"]["max"]
     assert 0 < result["server_cpu"] <= 2
+    assert 0 <= result["server_user_cpu"] <= result["server_cpu"] + 0.1
     assert 0 < result["load_cpu"] <= 1.1
 
 
