@@ -80,8 +80,8 @@ class EngineSettings:
     """Negotiate WebSocket compression. It costs memory per connection, and a broadcast is then framed for each one.
     Under stock uvicorn, which negotiates by itself, it says whether compression is used towards clients."""
     max_head: int = 65_536
-    """Bytes of an HTTP request's head, or of all heads of requests that wait for an answer, under the fast lane;
-    elsewhere it is the ASGI server's to bound. What uvicorn allows its slower parser."""
+    """Bytes of an HTTP request's head, under the fast lane; elsewhere it is the ASGI server's to bound. What uvicorn
+    allows its slower parser."""
     head_timeout: float = 20.0
     """Seconds that the head of an HTTP request may take, of the first one since the connection; under the fast lane."""
     close_timeout: float = 5.0

@@ -22,8 +22,10 @@ TOO_LARGE: Final = b"431 Request Header Fields Too Large"
 TOO_MANY: Final = b"429 Too Many Requests"
 TOO_SLOW: Final = b"408 Request Timeout"
 
-# Requests of a connection that may wait behind another one. No browser sends any; tools that do send about ten.
+# Requests of a connection that may wait behind another one, and their headers. No browser sends any; tools that do send
+# about ten, of a few headers each.
 MAX_PIPELINED: Final = 32
+MAX_HEADERS: Final = 1024
 
 
 class TooManyRequests(Exception):
@@ -44,9 +46,8 @@ class BoundedHttp(HttpToolsProtocol):
         self._settings = settings
         self._stats = stats
         self._overhead = 0
-        """Bytes of the requests without an answer that are no body: heads, and trailers and the framing of chunks as
-        far as they exceed a quarter of the body. The part that the first began in is not counted; that has the same
-        bound."""
+        """Bytes of this request that are no body: its head, and trailers and the framing of chunks as far as they
+        exceed a quarter of the body just before. The part that it began in is not counted; that has the same bound."""
         self._running: Any = None
         """The cycle of the request that is being answered. uvicorn keeps only the last one that it read."""
         self._deadline: asyncio.TimerHandle | None = None
@@ -76,8 +77,12 @@ class BoundedHttp(HttpToolsProtocol):
     def _parse(self, data: bytes) -> None:
         self._overhead += len(data)
         super().data_received(data)
-        if not self.reading and (self.cycle is None or self.cycle.response_complete):
-            self._expect_head()  # an empty line, say: it began nothing, and uvicorn waits no more for what does
+        if self not in self.connections:
+            return  # handed over
+        if self.cycle is None or self.cycle.response_complete:
+            # An empty line, say, or the body of a request that has its answer: uvicorn's clock has stopped.
+            self._expect_head()
+        self._overhead = max(0, self._overhead)
         if self._overhead >= self._settings.max_head:
             self._refuse(TOO_LARGE)
 
@@ -90,24 +95,31 @@ class BoundedHttp(HttpToolsProtocol):
             super().handle_websocket_upgrade()
 
     def on_message_begin(self) -> None:
-        if self.cycle is None or self.cycle.response_complete:
-            self._overhead = 0
+        self._overhead = 0
         self.reading = True
         self._expect_head()
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         self._head_is_there()
-        if len(self.pipeline) == MAX_PIPELINED:
-            self._refuse(TOO_MANY)
-            raise TooManyRequests
         before = self.cycle
         super().on_headers_complete()
-        if self.cycle is not before and not self.pipeline:
-            self._running = self.cycle
+        cycle = self.cycle
+        if cycle is before or cycle.response_complete:
+            return  # a handshake, or answered on the spot
+        if not self.pipeline:
+            self._running = cycle
+            return
+        # Within these bounds reading goes on, which uvicorn has paused: else nobody would see that the client leaves.
+        self.flow.resume_reading()
+        headers = sum([len(list(waiting.scope["headers"])) for waiting, _ in self.pipeline])
+        if len(self.pipeline) > MAX_PIPELINED or headers > MAX_HEADERS:
+            self._refuse(TOO_MANY)
+            raise TooManyRequests
 
     def on_message_complete(self) -> None:
         self.reading = False
+        self._head_is_there()  # what came behind an early answer is: the next head has its own time
         super().on_message_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -119,21 +131,16 @@ class BoundedHttp(HttpToolsProtocol):
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """The parser's refusal, unless there has been one."""
-        if not self.transport.is_closing():
+        """The parser's refusal, unless there has been one, or it would be in the midst of another response."""
+        if self._is_in_response():
+            self.transport.close()
+        elif not self.transport.is_closing():
             super().send_400_response(msg)
 
     def _expect_head(self, due: float | None = None) -> None:
         if self._deadline is None:
             due = self.loop.time() + self._settings.head_timeout if due is None else due
-            self._deadline = self.loop.call_at(due, self._head_is_late)
-
-    def _head_is_late(self) -> None:
-        self._deadline = None
-        if self._running is None:
-            self._refuse(TOO_SLOW)
-        else:
-            self._expect_head()  # behind a request that is being answered: it may be us who do not read
+            self._deadline = self.loop.call_at(due, self._refuse, TOO_SLOW)
 
     def _head_is_there(self) -> None:
         if self._deadline is not None:
@@ -148,6 +155,9 @@ class BoundedHttp(HttpToolsProtocol):
             self._running.message_event.set()
             self._running = None
 
+    def _is_in_response(self) -> bool:
+        return self._running is not None and self._running.response_started
+
     def _refuse(self, status: bytes) -> None:
         """Close the connection: with a status, unless that would be in the midst of another response."""
         if not self.transport.is_closing():
@@ -155,7 +165,7 @@ class BoundedHttp(HttpToolsProtocol):
                 self._stats.too_many_requests += 1
             else:
                 self._stats.bad_heads += 1
-            if self._running is None or not self._running.response_started:
+            if not self._is_in_response():
                 self.transport.write(b"HTTP/1.1 %b\r\nconnection: close\r\ncontent-length: 0\r\n\r\n" % status)
             self._forget_requests()
             self.transport.close()

@@ -115,10 +115,11 @@ class House:
     def has_more(self, number: int) -> bool:
         """Whether a request on this connection waits behind another."""
         wire = self.wire(number)
-        return not wire.reading or (self.fast and bool(wire.protocol._behind))
+        protocol = wire.protocol
+        return not wire.reading or bool(protocol.pipeline) or (self.fast and bool(protocol._behind))
 
     def hear(self, number: int, data: bytes) -> None:
-        """Bytes on a connection, unless a request waits behind another: uvicorn reads nothing then."""
+        """Bytes on a connection, unless a request waits behind another there."""
         wire = self.wire(number)
         if wire.reading and not self.has_more(number):
             wire.protocol.data_received(data)

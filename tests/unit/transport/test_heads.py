@@ -25,7 +25,8 @@ class House:
     def __init__(self, stock: Any = Stock) -> None:
         self.engine = Engine()
         self.bodies: list[bytes] = []
-        self.patient = self.begin = False
+        self.patient = self.begin = self.hasty = False
+        self.turns: asyncio.Semaphore | None = None
         self.left = 0
         config = uvicorn.Config(self.answer, log_config=None, access_log=False, interface="asgi3")
         config.load()
@@ -37,7 +38,9 @@ class House:
         self.http.connection_made(self.wire)  # type: ignore[arg-type]
 
     async def answer(self, scope: Any, receive: Any, send: Any) -> None:
-        body, more = b"", True
+        body, more = b"", not self.hasty
+        if self.turns is not None:
+            await self.turns.acquire()
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
@@ -121,28 +124,92 @@ async def test_a_request_hears_of_the_end_however_many_wait_behind_it(requests: 
 
 
 @async_test
-async def test_waiting_requests_are_bounded_in_bytes_too() -> None:
+async def test_the_end_can_be_seen_while_requests_wait() -> None:
+    """uvicorn reads no more behind a second request: nobody would see that the client leaves."""
     house = House()
     house.patient = True
-    many = b"X: x\r\n" * 1_000
-    answer = await house.hear((GET + many + b"\r\n") * 40)
-    assert answer.startswith(b"HTTP/1.1 431 ")
-    assert len(many) * len(house.http.pipeline) <= 2 * house.engine.settings.max_head
+    await house.hear(GET + b"\r\n")
+    await house.hear(GET + b"\r\n")
+    assert len(house.http.pipeline) == 1
+    assert house.wire.reading
+    house.http.connection_lost(None)
+    await house.hear(b"")
+    assert house.left == 1
 
 
 @async_test
-async def test_a_head_has_time_while_a_request_before_it_is_answered() -> None:
-    """uvicorn may have paused reading for it."""
+async def test_the_headers_of_waiting_requests_are_bounded() -> None:
     house = House()
     house.patient = True
-    assert await house.hear((GET + b"\r\n") * 2 + GET) == b""
+    answer = await house.hear((GET + b"X:\r\n" * 200 + b"\r\n") * 10)
+    assert answer.startswith(b"HTTP/1.1 429 ")
+    assert house.engine.stats.too_many_requests == 1
+    assert not house.http.pipeline
+
+
+@pytest.mark.parametrize("depth", [1, 2, 10])
+@async_test
+async def test_a_client_may_always_have_requests_on_the_way(depth: int) -> None:
+    """What was answered counts no more."""
+    house = House()
+    request = GET + b"Cookie: " + b"c" * 450 + b"\r\n\r\n"
+    turns = asyncio.Semaphore(0)
+    house.turns = turns
+    await house.hear(request * depth)
+    for _ in range(400):
+        turns.release()
+        await house.hear(request)
+    for _ in range(depth):
+        turns.release()
+    answer = await house.hear(b"")
+    assert answer.count(b"HTTP/1.1 ") == answer.count(b"HTTP/1.1 204 ") == 400 + depth
+
+
+@async_test
+async def test_a_large_body_pays_for_no_trailers() -> None:
+    house = House()
+    chunk = b"%x\r\n%b\r\n" % (65_000, bytes(65_000))
+    await house.hear(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+    for _ in range(20):
+        await house.hear(chunk)
+    await house.hear(b"0\r\nX: ")
+    sent = 0
+    while not house.wire.closing:
+        await house.hear(b"x" * 1_400)
+        sent += 1_400
+        assert sent < 2 * house.engine.settings.max_head
+    assert house.engine.stats.bad_heads == 1
+
+
+@pytest.mark.parametrize(
+    "head", [b"POST / HTTP/1.1\r\nContent-Length: 1000\r\n\r\n", GET + b"Content-Length: 9\r\n\r\n"]
+)
+@async_test
+async def test_a_body_that_never_comes_keeps_nothing_open(head: bytes) -> None:
+    """The request was answered at once: nobody waits for its body, and uvicorn's clock stopped at its first byte."""
+    house = House()
+    house.hasty = True
+    assert (await house.hear(head)).startswith(b"HTTP/1.1 204 ")
+    await house.hear(b"x")
     clock = Clock.running()
-    await clock.advance(100.0)
+    for _ in range(4):
+        assert not house.wire.closing
+        await clock.advance(house.engine.settings.head_timeout / 4)
+        if not house.wire.closing:
+            house.wire.protocol.data_received(b"x")  # a byte now and then does not help
+    assert house.wire.closing
+
+
+@async_test
+async def test_nothing_is_said_behind_a_handshake() -> None:
+    house = House()
+    most = house.engine.settings.max_head
+    await house.hear(GET + b"X: ")
+    await house.hear(b"x" * (most - 20))
+    answer = await house.hear(b"\r\n" + HANDSHAKE.partition(b"Host: x\r\n")[2] + b"\r\n" * 100)
+    assert answer.startswith(b"stock got get / http/1.1\r\n")
+    assert b"HTTP/1.1 " not in answer
     assert not house.wire.closing
-    house.http.connection_lost(None)
-    await clock.advance(100.0)
-    assert house.left == 1
-    assert not house.engine.stats.bad_heads
 
 
 @async_test
@@ -154,6 +221,18 @@ async def test_a_refusal_does_not_go_into_the_midst_of_a_response() -> None:
     assert await house.hear((GET + b"\r\n") * 1000) == answer
     assert house.wire.closing
     assert house.engine.stats.too_many_requests == 1
+
+
+@async_test
+async def test_nor_does_the_parsers_refusal() -> None:
+    house = House()
+    house.begin = True
+    answer = await house.hear(GET + b"\r\n")
+    assert await house.hear(b"BROKEN\r\n\r\n") == answer
+    assert house.wire.closing
+    house.http.connection_lost(None)
+    await house.hear(b"")
+    assert house.left == 1
 
 
 @async_test
