@@ -36,7 +36,6 @@ __all__ = ["Client"]
 log = logging.getLogger("shoal.server")
 
 EVENT_IN_ROOT = b"42"
-MAX_HEAD = len(EVENT_IN_ROOT) + MAX_ACK_ID_DIGITS
 PLAIN_CONNECT = b"40"  # to "/", without a payload: what most clients send
 
 
@@ -88,7 +87,7 @@ class Client:
         if root is not None and payload[:2] == EVENT_IN_ROOT and self._decoder is None:
             head = payload.partition(b"[")[0]
             ack_id = head[2:]
-            if not ack_id or (ack_id >= b"1" and ack_id.isdigit() and len(head) <= MAX_HEAD):
+            if not ack_id or (ack_id >= b"1" and ack_id.isdigit() and len(ack_id) <= MAX_ACK_ID_DIGITS):
                 try:
                     data = loads(payload[len(head) :], self._max_depth)
                 except SocketProtocolError as error:
