@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import logging
+import re
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -38,6 +39,8 @@ WATCH_AFTER: Final = 1.0
 # that ends polling may be on its way already. Node looks every 100 ms (engine.io 6.6, ``Socket._maybeUpgrade``).
 LET_GO_AFTER: Final = 0.05
 COMPRESS_FROM: Final = 1024  # engine.io's threshold
+# "gzip" in a list of codings, unless its weight is zero (RFC 9110, section 12.5.3).
+GZIP: Final = re.compile(r"(?:^|,)\s*gzip\s*(?:$|,|;\s*q=(?!0(?:\.0*)?\s*(?:$|,)))", re.IGNORECASE)
 TAKEN: Final = Response(200, b"ok", ((b"content-type", b"text/html"),))
 """The answer to a POST."""
 STALE: Final = Response(400, b"")
@@ -284,8 +287,8 @@ def answer_poll(engine: BaseEngine[Any], request: Request, packets: list[Packet]
     if not engine.settings.http_compression or len(body) < COMPRESS_FROM:
         return Response(200, body, TEXT_HEADERS)
     more: list[Header] = [(b"vary", b"accept-encoding")]
-    if "gzip" in request.headers.get("accept-encoding", ""):
-        body = gzip.compress(body, compresslevel=1)
+    if GZIP.search(request.headers.get("accept-encoding", "")):
+        body = gzip.compress(body, compresslevel=1, mtime=0)  # equal bodies are equal bytes, whatever the clock says
         more.append((b"content-encoding", b"gzip"))
     return Response(200, body, (*TEXT_HEADERS, *more))
 

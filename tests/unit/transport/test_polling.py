@@ -336,6 +336,36 @@ async def test_responses_are_compressed_where_it_pays_and_is_wanted() -> None:
 
 
 @async_test
+async def test_the_same_body_is_compressed_to_the_same_bytes_at_any_time() -> None:
+    """A gzip header may tell the second it was written in (RFC 1952, MTIME); ours tells none."""
+    async with TestServer(Echo(http_compression=True)) as server:
+        poller = await Poller(server).open()
+        await poller.post("4" + "x" * 2_000)
+        response = await poller.request("GET", headers={"Accept-Encoding": "gzip"})
+        assert response.body[4:8] == bytes(4)
+
+
+@async_test
+@pytest.mark.parametrize(
+    ("accept", "compressed"),
+    [
+        ("gzip", True),
+        ("br;q=1, GZIP ; q=0.5", True),
+        ("gzip;q=0.001,br", True),
+        ("gzip;q=0", False),
+        ("gzip; q=0.000 , br", False),
+        ("x-gzip, gzipped", False),
+    ],
+)
+async def test_a_client_may_say_that_it_takes_anything_but_gzip(accept: str, compressed: bool) -> None:
+    async with TestServer(Echo(http_compression=True)) as server:
+        poller = await Poller(server).open()
+        await poller.post("4" + "x" * 2_000)
+        response = await poller.request("GET", headers={"Accept-Encoding": accept})
+        assert ("content-encoding" in response.headers) == compressed
+
+
+@async_test
 async def test_while_reading_is_paused_a_post_waits() -> None:
     """Back-pressure reaches the client: its POST is answered when the server goes on."""
     engine = Echo()
