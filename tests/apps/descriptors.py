@@ -11,14 +11,14 @@ import socket
 from typing import Any
 
 from shoal import Server
-from shoal.fanout import ticker
+from shoal.fanout import writer
 from shoal.transport import fastlane
 
 io = Server(node="descriptors", broker="memory://", max_outbox=200_000)
 claimed: set[int] = set()
 tasks: list[asyncio.Task[None]] = []
 seen = {"past": 0, "astray": 0, "files": 0, "reused": 0, "spoilt": 0}
-claim, write = fastlane.claim_descriptor, ticker.os_write
+claim, write = fastlane.claim_descriptor, writer.os_write
 
 
 class Claim(int):
@@ -48,7 +48,7 @@ def suspicious_write(descriptor: Claim, data: bytes) -> int:
 
 
 fastlane.claim_descriptor = noting_claim  # type: ignore[assignment]
-ticker.os_write = suspicious_write  # type: ignore[assignment]
+writer.os_write = suspicious_write  # type: ignore[assignment]
 
 
 async def churn() -> None:

@@ -4,32 +4,22 @@ Nothing is written inside ``emit``. Broadcasts that follow one another to the sa
 ``Batch``, framed once; at the end of the turn each member gets it as one write. A busy room then costs one system call
 per member and turn, not per message. Order within a connection is the order of the calls, whatever the mix: when
 something else comes in between, the batch is laid into its members' outboxes first.
-
-Where a turn's bytes for an outbox are one piece, and it knows the descriptor of its socket, they go there with
-``os.write``, past the transport: of what lies between a member and its socket only the outbox is touched. What the
-socket does not take goes the plain way, through ``outbox.write``, and so does everything while ``threading`` knows
-another thread: ``os.write`` lets go of the interpreter's lock, and a busy thread would keep it for 5 ms at each member
-(``sys.getswitchinterval``).
+How the bytes get to a socket is the :class:`Writer`'s.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from asyncio import _get_running_loop as running_loop  # documented, and None where there is none
 from collections.abc import Mapping, Sequence
-from os import write as os_write
-from threading import active_count
 from typing import Any, Final
 
 from ..protocol.engineio import Packet
 from ..protocol.frames import binary_frame, text_frame
 from .outbox import Outbox
 from .rooms import Member, Rooms
+from .writer import Writer
 
 __all__ = ["Batch", "Ticker"]
-
-log = logging.getLogger("shoal.fanout")
 
 # A turn that emits more than this writes at once: what waits outside an outbox's bound stays small.
 FLUSH_SIZE: Final = 256 * 1024
@@ -100,9 +90,10 @@ def _as_packets(messages: list[tuple[bytes, Sequence[bytes]]]) -> list[Packet]:
 class Ticker:
     """The collector of one server. Belongs to one event loop."""
 
-    __slots__ = ("_batch", "_dirty", "_loop", "_scheduled", "_size", "broadcasts", "deliveries")
+    __slots__ = ("_batch", "_dirty", "_loop", "_scheduled", "_size", "_writer", "broadcasts", "deliveries")
 
     def __init__(self) -> None:
+        self._writer = Writer()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._scheduled = False
         self._batch: Batch | None = None
@@ -215,66 +206,24 @@ class Ticker:
                 self._write_through(batch)
                 return
             self.seal()
-        dirty = self._dirty
-        self._dirty = []
-        past = self._may_write_past()
-        for outbox in dirty:
-            try:
-                pending = outbox.pending
-                if not outbox.framed or len(pending) != 1:
-                    outbox.flush()
-                    continue
-                # What outbox.flush() does, without the call.
-                outbox.pending = []
-                data = pending[0]
-                if past and outbox.descriptor >= 0:
-                    try:
-                        written = os_write(outbox.descriptor, data)
-                    except OSError:
-                        written = 0  # full, or broken: the transport finds out
-                    if written == len(data):
-                        continue
-                    data = memoryview(data)[written:]  # no copy: a large message may wait for many
-                write = outbox.write  # a slot: called as a method it would be looked up the slow way
-                write(data)
-            except Exception:  # noqa: BLE001 - whatever one transport raises must not reach the others
-                _lost(outbox)
+        dirty, self._dirty = self._dirty, []
+        self._writer.write_each(dirty)
 
     def _write_through(self, batch: Batch) -> None:
         """The short cut for a turn in which nothing but one batch was emitted: nothing is laid into an outbox."""
-        wire = b"".join(batch.frames)
-        size = len(wire)
-        # As in flush(), written out: a function for the two, called for each member, costs half of what this saves.
-        past = self._may_write_past()
-        for outbox in batch.members.values():
-            try:
-                if past and (descriptor := outbox.descriptor) >= 0:
-                    try:
-                        written = os_write(descriptor, wire)
-                    except OSError:
-                        written = 0
-                    if written != size:
-                        outbox.write(memoryview(wire)[written:])
-                else:
-                    write = outbox.write
-                    write(wire if outbox.framed else batch.packets())
-            except Exception:  # noqa: BLE001 - as above
-                _lost(outbox)
+        self._writer.write_all(batch.members.values(), b"".join(batch.frames), batch.packets)
         self.deliveries += len(batch.members) * len(batch.frames)
-
-    def _may_write_past(self) -> bool:
-        """Whether nobody waits for the interpreter's lock, and the loop that owns the descriptors runs: it closes them
-        without a word when it is closed itself."""
-        return active_count() == 1 and running_loop() is self._loop
 
     def forget_loop(self) -> None:
         """The loop is about to end: what another one emits is scheduled there."""
         self.flush()
+        self._writer.end()
         self._loop = None
 
     def _schedule(self) -> None:
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
+            self._writer.begin(self._loop)
         self._loop.call_soon(self.flush)
         self._scheduled = True
 
@@ -282,12 +231,3 @@ class Ticker:
         self.flush()
         # flush() believes that it was the scheduled one; that one still comes, and finds little to do.
         self._scheduled = True
-
-
-def _lost(outbox: Outbox) -> None:
-    """A lane that raises is broken: drop its data, and let the connection be cut off."""
-    log.debug("write failed", exc_info=True)
-    owner = outbox.owner
-    outbox.close()
-    if owner is not None:
-        owner.overflow()

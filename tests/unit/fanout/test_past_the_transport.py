@@ -1,4 +1,4 @@
-"""The ticker's short cut past the transport: when it is taken, when not, and what a socket does not take.
+"""The writer's short cut past the transport: when it is taken, when not, and what a socket does not take.
 
 That it delivers what the plain way delivers is shown by the histories of `test_ticker`; what it needs of uvloop, by
 `tests/contract/test_descriptor.py`.
@@ -17,7 +17,7 @@ import pytest
 from tests.unit.fanout.recording import Wire
 from tests.unit.fanout.test_ticker import Member, World, town
 
-from shoal.fanout import ticker
+from shoal.fanout import writer
 from shoal.fanout.rooms import Rooms
 from shoal.testing import run
 
@@ -25,7 +25,7 @@ from shoal.testing import run
 @pytest.fixture
 def sockets() -> Iterator[tuple[World, Rooms[Member], list[Wire]]]:
     """Three sockets in room `a`, and this is the only thread."""
-    with mock.patch.object(ticker, "active_count", return_value=1):
+    with mock.patch.object(writer, "active_count", return_value=1):
         made: list[Any] = []
 
         async def make() -> None:
@@ -75,7 +75,7 @@ def test_with_another_thread_every_write_goes_to_the_lane(
     world, table, wires = sockets
     before = [wire.writes for wire in wires]
     over = threading.Event()
-    with mock.patch.object(ticker, "active_count", threading.active_count):
+    with mock.patch.object(writer, "active_count", threading.active_count):
         thread = threading.Thread(target=over.wait)
         thread.start()
         try:
@@ -109,14 +109,14 @@ def test_a_broken_socket_is_for_its_lane_to_find_out(
 ) -> None:
     """Whatever `os.write` says, the lane is given the whole of it, and the others get theirs."""
     world, table, wires = sockets
-    broken, original, before = wires[1].outbox.descriptor, ticker.os_write, wires[1].writes
+    broken, original, before = wires[1].outbox.descriptor, writer.os_write, wires[1].writes
 
     def write(descriptor: int, data: bytes) -> int:
         if descriptor == broken:
             raise OSError(error, "broken")
         return original(descriptor, data)
 
-    with mock.patch.object(ticker, "os_write", write):
+    with mock.patch.object(writer, "os_write", write):
         emit(world, table, b"4x", mixed)
     for wire in wires[mixed:]:
         wire.drain()
@@ -170,7 +170,7 @@ def test_nothing_is_written_past_a_transport_whose_loop_does_not_run(
     with pytest.raises(SystemExit):
         loop.run_until_complete(first())
     loop.close()
-    with mock.patch.object(ticker, "os_write") as write:
+    with mock.patch.object(writer, "os_write") as write:
         if elsewhere:
             run(second())
         else:

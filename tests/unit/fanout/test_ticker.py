@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from tests.unit.fanout.recording import Owner, Recorder, Wire
 from tests.unit.fuzz import examples
 
-from shoal.fanout import ticker
+from shoal.fanout import writer
 from shoal.fanout.outbox import Outbox, OutboxRules, OutboxStats
 from shoal.fanout.rooms import Rooms
 from shoal.fanout.ticker import FLUSH_SIZE, Ticker
@@ -177,7 +177,7 @@ class World:
 
     def threads(self, count: int) -> None:
         """So many threads live from now on."""
-        ticker.active_count = lambda: count  # type: ignore[assignment]
+        writer.active_count = lambda: count  # type: ignore[assignment]
 
 
 tables, numbers, rooms = st.sampled_from([0, 0, 0, 1]), st.integers(0, 2), st.sampled_from(ROOMS)
@@ -209,7 +209,7 @@ def histories(draw: st.DrawFn) -> list[tuple[Any, ...]]:
 async def live(kinds: list[Kind], ready: int, history: list[tuple[Any, ...]]) -> None:
     """Let a history happen to a world in which some are there already, and compare."""
     world = World(kinds)
-    with mock.patch.object(ticker, "active_count", return_value=1), contextlib.ExitStack() as stack:
+    with mock.patch.object(writer, "active_count", return_value=1), contextlib.ExitStack() as stack:
         for connection in world.connections:
             if isinstance(connection.lanes[0], Wire):
                 stack.callback(connection.lanes[0].close)
