@@ -5,6 +5,7 @@ A missing thing skips the test. With SHOAL_TEST_REQUIRE=all it fails it.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 from pathlib import Path
@@ -27,6 +28,22 @@ def need_npm(package: str) -> Path:
     places = [ROOT / "node_modules", *map(Path, filter(None, os.environ.get("NODE_PATH", "").split(os.pathsep)))]
     found = [place / package for place in places if (place / package / "package.json").is_file()]
     return found[0] if found else missing(f"the npm package {package} is not installed")
+
+
+def has_io_uring() -> bool:
+    """Whether the kernel is new enough, and gives this process a ring. It asks by itself, for the plainest there is:
+    that Shoal gets none where there are some is a failure."""
+    if tuple(map(int, os.uname().release.split(".")[:2])) < (6, 1):
+        return False
+    descriptor = ctypes.CDLL(None).syscall(425, 1, ctypes.create_string_buffer(120))
+    if descriptor >= 0:
+        os.close(descriptor)
+    return bool(descriptor >= 0)
+
+
+needs_io_uring = pytest.mark.skipif(
+    not has_io_uring(), reason="not applicable: the kernel gives no io_uring here; then nothing uses it"
+)
 
 
 def missing(reason: str) -> NoReturn:

@@ -17,7 +17,7 @@ from shoal.transport import fastlane
 io = Server(node="descriptors", broker="memory://", max_outbox=200_000)
 claimed: set[int] = set()
 tasks: list[asyncio.Task[None]] = []
-seen = {"past": 0, "astray": 0, "files": 0, "reused": 0, "spoilt": 0}
+seen = {"past": 0, "by_ring": 0, "astray": 0, "files": 0, "reused": 0, "spoilt": 0}
 claim, write = fastlane.claim_descriptor, writer.os_write
 
 
@@ -38,17 +38,38 @@ def noting_claim(transport: Any) -> int:
     return descriptor
 
 
-def suspicious_write(descriptor: Claim, data: bytes) -> int:
-    seen["past"] += 1
+def look_at(descriptor: Claim) -> None:
     try:
         seen["astray"] += os.fstat(descriptor).st_ino != descriptor.inode
     except OSError:
         seen["astray"] += 1
+
+
+def suspicious_write(descriptor: Claim, data: bytes) -> int:
+    seen["past"] += 1
+    look_at(descriptor)
     return write(descriptor, data)
+
+
+class SuspiciousRing(writer.Ring):
+    def send_all(self, descriptors: list[Claim], data: bytes) -> list[int] | None:  # type: ignore[override]
+        self._look_at(descriptors)
+        return super().send_all(descriptors, data)
+
+    def send_each(self, descriptors: list[Claim], pieces: list[bytes]) -> list[int] | None:  # type: ignore[override]
+        self._look_at(descriptors)
+        return super().send_each(descriptors, pieces)
+
+    def _look_at(self, descriptors: list[Claim]) -> None:
+        seen["by_ring"] += len(descriptors)
+        for descriptor in descriptors:
+            look_at(descriptor)
 
 
 fastlane.claim_descriptor = noting_claim  # type: ignore[assignment]
 writer.os_write = suspicious_write  # type: ignore[assignment]
+writer.Ring = SuspiciousRing  # type: ignore[misc]
+writer.RING_FROM = 2  # type: ignore[misc]
 
 
 async def churn() -> None:

@@ -88,12 +88,16 @@ def _as_packets(messages: list[tuple[bytes, Sequence[bytes]]]) -> list[Packet]:
 
 
 class Ticker:
-    """The collector of one server. Belongs to one event loop."""
+    """The collector of one server. Belongs to one event loop.
+
+    Args:
+        io_uring: Whether its writer may use that.
+    """
 
     __slots__ = ("_batch", "_dirty", "_loop", "_scheduled", "_size", "_writer", "broadcasts", "deliveries")
 
-    def __init__(self) -> None:
-        self._writer = Writer()
+    def __init__(self, io_uring: bool = True) -> None:
+        self._writer = Writer(io_uring)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._scheduled = False
         self._batch: Batch | None = None

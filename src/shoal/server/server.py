@@ -114,7 +114,7 @@ class Server(Broadcasting):
         self.limits = Limits(self.settings.max_attachments, self.settings.max_attachment_bytes, self.settings.max_depth)
         self.engine: BaseEngine[ServerSettings] = BaseEngine(self.settings, self._attach)
         """Sessions and transports, without Socket.IO: ``on``, ``clients_count``."""
-        self.ticker = Ticker()
+        self.ticker = Ticker(self.settings.io_uring)
         self.engine.settle = self.ticker.seal
         self.runners = Runners()
         self.clients: set[Client] = set()

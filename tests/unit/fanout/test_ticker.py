@@ -1,8 +1,8 @@
 """The ticker gives every connection exactly what naive, immediate delivery would give it, in the same order.
 
 Broadcasts to rooms with exceptions, direct messages, joining, leaving, members that are still being accepted, lanes of
-both kinds and real sockets beside them, back-pressure, other threads and upgrades are mixed at will; two namespaces
-share the connections.
+both kinds and real sockets beside them, with a ring or without, back-pressure, other threads and upgrades are mixed at
+will; two namespaces share the connections.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class Connection:
     """An outbox on a lane, and all that naive delivery would have given to it."""
 
     def __init__(self, kind: Kind) -> None:
-        self.outbox = Outbox(RULES, Owner())
+        self.owner = Owner()
+        self.outbox = Outbox(RULES, self.owner)
         self.lanes: list[Any] = []
         if kind == "socket":
             self.lanes.append(Wire(self.outbox))
@@ -179,6 +180,10 @@ class World:
         """So many threads live from now on."""
         writer.active_count = lambda: count  # type: ignore[assignment]
 
+    def ring(self, least: int) -> None:
+        """A ring is used for so many members and more from now on."""
+        writer.RING_FROM = least  # type: ignore[misc]
+
 
 tables, numbers, rooms = st.sampled_from([0, 0, 0, 1]), st.integers(0, 2), st.sampled_from(ROOMS)
 # A room may be a member's id, and several rooms may hold the same member.
@@ -202,6 +207,7 @@ def histories(draw: st.DrawFn) -> list[tuple[Any, ...]]:
         st.tuples(st.just("turn")),
         st.tuples(st.just("switch"), numbers, st.sampled_from(["block", "unblock", "upgrade"])),
         st.tuples(st.just("threads"), st.integers(1, 2)),
+        st.tuples(st.just("ring"), st.integers(1, 4)),
     )
     return draw(st.lists(step, max_size=30))
 
@@ -209,7 +215,10 @@ def histories(draw: st.DrawFn) -> list[tuple[Any, ...]]:
 async def live(kinds: list[Kind], ready: int, history: list[tuple[Any, ...]]) -> None:
     """Let a history happen to a world in which some are there already, and compare."""
     world = World(kinds)
-    with mock.patch.object(writer, "active_count", return_value=1), contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch.object(writer, "active_count", return_value=1))
+        stack.enter_context(mock.patch.object(writer, "RING_FROM", 2))
+        stack.callback(world.ticker.forget_loop)
         for connection in world.connections:
             if isinstance(connection.lanes[0], Wire):
                 stack.callback(connection.lanes[0].close)
@@ -249,6 +258,7 @@ def long_history(dice: random.Random) -> list[tuple[Any, ...]]:
         lambda: ("turn",),
         lambda: ("switch", dice.randrange(3), pick(["block", "unblock", "unblock", "upgrade"])),
         lambda: ("threads", pick([1, 1, 2])),
+        lambda: ("ring", pick([1, 2, 3, 4])),
     ]
     return [pick(makers)() for _ in range(80)]
 
