@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import NoReturn
 
@@ -33,7 +34,7 @@ def need_npm(package: str) -> Path:
 def has_io_uring() -> bool:
     """Whether the kernel is new enough, and gives this process a ring. It asks by itself, for the plainest there is:
     that Shoal gets none where there are some is a failure."""
-    if tuple(map(int, os.uname().release.split(".")[:2])) < (6, 1):
+    if not sys.platform.startswith("linux") or tuple(map(int, os.uname().release.split(".")[:2])) < (6, 1):
         return False
     descriptor = ctypes.CDLL(None).syscall(425, 1, ctypes.create_string_buffer(120))
     if descriptor >= 0:

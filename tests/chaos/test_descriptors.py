@@ -20,7 +20,7 @@ from tests.interop.wire import WEBSOCKET, Endpoint, case, client
 from tests.requirements import needs_io_uring
 from tests.servers import serving, tracebacks
 
-SECONDS, CROWD = 2.5, 24
+SECONDS, CROWD = 3.0, 24
 SAID = re.compile(rb'42\["said",(\d+),')
 
 
@@ -136,5 +136,5 @@ async def test_no_byte_goes_astray(ring: bool) -> None:
     assert seen["reused"] > 100, seen
     assert sum(visitor.heard for visitor in visitors) > 1_000
     assert len(visitors) > 2 * CROWD
-    assert sum(visitor.upgraded and visitor.heard > 0 for visitor in visitors) > 10
+    assert sum(visitor.upgraded and visitor.heard > 0 for visitor in visitors) > 2
     print(seen, len(visitors), sum(visitor.heard for visitor in visitors))

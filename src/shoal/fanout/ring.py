@@ -21,10 +21,11 @@ from typing import Any, Final
 
 __all__ = ["Ring"]
 
-# Sends with one system call, in which the interpreter's lock is held: about 2 ms at most.
-ENTRIES: Final = 512
+# Sends with one system call, in which the interpreter's lock is held: 1 to 2.5 ms for small ones, half of the time that
+# any other thread may hold it (sys.getswitchinterval).
+ENTRIES: Final = 256
 
-SETUP, ENTER = 425, 426  # system calls; the same numbers on all architectures but Alpha
+SETUP, ENTER = 425, 426  # system calls; elsewhere than on x86-64, ARM and most others these numbers are nobody's
 # A failed entry stops none behind it, one thread submits, and the kernel does not interrupt it on the ring's behalf:
 # IORING_SETUP_SUBMIT_ALL, _SINGLE_ISSUER, _DEFER_TASKRUN.
 FLAGS: Final = 1 << 7 | 1 << 12 | 1 << 13
@@ -43,10 +44,11 @@ POSITION: Final = 0xFFFFFFFF  # positions in a queue count on, modulo 2**32
 
 
 class Ring:
-    """A ring of the calling thread, and of no other one.
+    """A ring of the calling thread, and of no other one; nor of a forked process, with which its memory is shared.
 
     Raises:
-        OSError: The kernel is too old, or does not allow it here; in Docker its default profile does not.
+        OSError: The kernel is too old, or does not allow it here (in Docker its default profile does not), or three
+            descriptors are not to be had.
     """
 
     __slots__ = (
@@ -56,6 +58,7 @@ class Ring:
         "_entries",
         "_fd",
         "_longs",
+        "_pid",
         "_position",
         "_queues",
         "_tail",
@@ -65,13 +68,14 @@ class Ring:
     def __init__(self) -> None:
         self.failed = False
         """Whether the kernel did not take all that it was given. Then the ring must not be used again."""
-        self._fd = -1
+        self._fd, self._pid = -1, os.getpid()
         if not sys.platform.startswith("linux"):
             raise OSError(errno.ENOSYS, "io_uring is a part of Linux")
         params = ctypes.create_string_buffer(PARAMS.pack(0, 0, FLAGS, *[0] * 25), PARAMS.size)
         self._fd = _system_call(SETUP, ENTRIES, ctypes.addressof(params), 0, 0, 0, 0)
         if self._fd < 0:
-            raise _error("io_uring_setup")
+            number = ctypes.get_errno()
+            raise OSError(number, f"io_uring_setup: {os.strerror(number)}")
         entries, completions, _, _, _, features, *offsets = PARAMS.unpack(params.raw)
         if not features & ONE_MAPPING or entries != ENTRIES:
             self.close()
@@ -107,7 +111,7 @@ class Ring:
         return self._send(array("I", descriptors), lengths, addresses)
 
     def close(self) -> None:
-        """Give the ring back to the kernel, which frees it once its memory is no longer mapped."""
+        """Give the ring back to the kernel, which frees it once nobody has its memory, with the descriptors of that."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -129,19 +133,21 @@ class Ring:
     def _submit(self, descriptors: array[int], lengths: array[int], addresses: array[int]) -> list[int] | None:
         """One system call. The entries and what comes of them are in one piece, in either queue."""
         count, before = len(descriptors), self._position
-        if self.failed:
+        if self.failed or self._pid != os.getpid():
+            self.failed = True
             return [0] * count
         start = before % ENTRIES
         end = start + count
         self._entries[ENTRY_WORDS * start + DESCRIPTOR : ENTRY_WORDS * end : ENTRY_WORDS] = memoryview(descriptors)
         self._entries[ENTRY_WORDS * start + LENGTH : ENTRY_WORDS * end : ENTRY_WORDS] = memoryview(lengths)
         self._longs[ENTRY_LONGS * start + ADDRESS : ENTRY_LONGS * end : ENTRY_LONGS] = memoryview(addresses)
+        self.failed = True  # unless it comes to an end: what is in the queue then must not be done with the next
         self._position = self._queues[self._tail] = (before + count) & POSITION
-        done = max(0, _system_call(ENTER, self._fd, count, count, GET_EVENTS, 0, 0))
+        done = max(0, _system_call(ENTER, self._fd, count, 0, GET_EVENTS, 0, 0))
+        after = (before + done) & POSITION
+        if self._queues[self._done_tail] != after:
+            raise OSError(errno.EIO, "io_uring_enter: what became of the bytes is not known")
         self.failed = done != count
-        if (before + done) & POSITION != self._queues[self._done_tail]:
-            self.failed = True  # nobody knows what became of the bytes
-            raise _error("io_uring_enter")
         start = RESULT_WORDS * before % len(self._done)
         end = start + RESULT_WORDS * done
         results = self._done[start + RESULT : end : RESULT_WORDS].tobytes()
@@ -150,12 +156,14 @@ class Ring:
             taken = [0] * count
             for number, result in zip(self._done[start:end:RESULT_WORDS], array("i", results), strict=True):
                 taken[number - before % ENTRIES] = max(0, result)
-        self._queues[self._done_head] = self._position
+        self._queues[self._done_head] = after
         return taken
 
 
 def _system_call_of_libc() -> Any:
     """``syscall(2)``, with the interpreter's lock held: to wait for it would take longer than most calls do."""
+    if not sys.platform.startswith("linux"):
+        return None
     call = ctypes.PyDLL(None, use_errno=True).syscall
     call.argtypes = [ctypes.c_long] * 7
     call.restype = ctypes.c_long
@@ -163,11 +171,6 @@ def _system_call_of_libc() -> Any:
 
 
 _system_call: Final = _system_call_of_libc()
-
-
-def _error(what: str) -> OSError:
-    number = ctypes.get_errno()
-    return OSError(number, f"{what}: {os.strerror(number)}")
 
 
 def _address(data: bytes) -> int:

@@ -5,10 +5,10 @@ its transport. For many sockets they go with one system call, by a :class:`Ring`
 ``os.write`` for each. Of what lies between a member and its socket only the outbox is touched. What a socket does not
 take goes the plain way, through ``outbox.write``.
 
-No other code runs between the moment at which descriptors are read and the call: what closes a connection cannot make
-its number another file's in between. ``os.write`` lets go of the interpreter's lock, and a busy thread would keep it
-for 5 ms at each member (``sys.getswitchinterval``), so it is not used while ``threading`` knows another thread. A ring
-keeps the lock.
+Descriptors are read right before the call, with no other code of this thread in between, and only this thread closes
+them: none can have become another file's. ``os.write`` lets go of the interpreter's lock, and a busy thread would keep
+it for 5 ms at each member (``sys.getswitchinterval``), so it is not used while ``threading`` knows another thread. A
+ring keeps the lock for a few hundred sends at a time.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ log = logging.getLogger("shoal.fanout")
 # Below this many sockets a ring's one call costs more than a call for each: 3.56 beside 3.64 µs a socket with eight,
 # 3.83 beside 3.65 with six, 3.0 beside 3.65 with thirty.
 RING_FROM: Final = 8
-# A larger piece of an outbox's own goes by itself: those that go by a ring are copied.
-LARGE: Final = 1024
+# A larger piece of an outbox's own goes by itself: those that go by a ring are copied. So does one that is for all: the
+# way into the kernel is nothing beside the copying there, and 256 times that is too long to hold the lock.
+LARGE_FOR_ONE, LARGE_FOR_ALL = 1_024, 16_384
 
 
 class Writer:
@@ -74,7 +75,7 @@ class Writer:
     def write_all(self, outboxes: Collection[Outbox], wire: bytes, packets: Callable[[], list[Packet]]) -> None:
         """Write the same to all of these outboxes, in which nothing waits: to lanes that frame by themselves `packets`,
         to others `wire`."""
-        ring = self._ring_for(len(outboxes))
+        ring = self._ring_for(len(outboxes)) if len(wire) <= LARGE_FOR_ALL else None
         if ring is not None:
             self._send_all(ring, outboxes, wire, packets)
         else:
@@ -127,13 +128,13 @@ class Writer:
 
     def _may_write_past(self) -> bool:
         """Whether nobody waits for the interpreter's lock, and the loop that owns the descriptors runs."""
-        return active_count() == 1 and running_loop() is self._loop
+        return active_count() == 1 and self._loop is not None and running_loop() is self._loop
 
     # ---- by a ring
 
     def _ring_for(self, count: int) -> Ring | None:
         """The ring for writing to so many outboxes, if one may be used, and is worth it."""
-        if count < RING_FROM or running_loop() is not self._loop:
+        if count < RING_FROM or self._loop is None or running_loop() is not self._loop:
             return None
         ring = self._ring
         if ring is not None and ring.failed:
@@ -156,7 +157,7 @@ class Writer:
             pending = outbox.pending
             if outbox.descriptor >= 0 and pending:
                 data = pending[0] if len(pending) == 1 else b"".join(pending)
-                if len(data) <= LARGE:
+                if len(data) <= LARGE_FOR_ONE:
                     outbox.pending = []
                     past.append(outbox)
                     pieces.append(data)
@@ -189,7 +190,7 @@ class Writer:
         else:
             try:
                 taken = send(descriptors)
-            except OSError:
+            except Exception:
                 log.exception("io_uring")
                 for outbox in outboxes:
                     _lost(outbox)

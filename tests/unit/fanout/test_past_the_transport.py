@@ -20,6 +20,7 @@ from tests.requirements import needs_io_uring
 from tests.unit.fanout.recording import Wire
 from tests.unit.fanout.test_ticker import Member, World, town
 
+from shoal import Server
 from shoal.fanout import ring, writer
 from shoal.fanout.rooms import Rooms
 from shoal.testing import run
@@ -183,12 +184,15 @@ def test_nothing_is_written_past_a_transport_whose_loop_does_not_run(sockets: So
     with pytest.raises(SystemExit):
         loop.run_until_complete(first())
     loop.close()
-    with mock.patch.object(writer, "os_write") as write:
+    before = [wire.writes for wire in wires]
+    with mock.patch.object(writer, "os_write") as write, mock.patch.object(writer, "Ring") as ring:
         if elsewhere:
             run(second())
         else:
             world.ticker.flush()
         assert not write.called
+        assert not ring.called
+    assert [wire.writes for wire in wires] == [count + 1 for count in before]
     world.ticker.forget_loop()
 
 
@@ -321,13 +325,56 @@ SYSTEM_CALL = ring._system_call
 
 @needs_io_uring
 @MIXED
+@pytest.mark.parametrize("happens", [{"return_value": 3}, {"side_effect": MemoryError}], ids=["unknown", "no memory"])
 def test_where_nobody_knows_what_was_sent_the_connections_end(
-    ring_sockets: Sockets, mixed: bool, caplog: pytest.LogCaptureFixture
+    ring_sockets: Sockets, mixed: bool, happens: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     """What comes next could be in the midst of a frame. Others live on, and so does the server."""
     world, table, wires = ring_sockets
-    with mock.patch.object(ring, "_system_call", return_value=3), mock.patch.object(writer, "Ring", PartlyBroken):
+    with mock.patch.object(ring, "_system_call", **happens), mock.patch.object(writer, "Ring", PartlyBroken):
         emit(world, table, b"4x", mixed)
     assert [wire.outbox.owner for wire in wires] == [None] * 3
     assert [connection.owner.overflows for connection in world.connections] == [1] * 3
-    assert "io_uring_enter" in caplog.text
+    assert "io_uring" in caplog.text
+
+
+@needs_io_uring
+@MIXED
+def test_a_lane_that_raises_costs_the_others_nothing(ring_sockets: Sockets, mixed: bool) -> None:
+    world, table, wires = ring_sockets
+    wires[1].theirs.close()  # its lane has to find out
+    with mock.patch.object(wires[1], "write", side_effect=OSError("gone")):
+        wires[1].outbox.attach(wires[1].write, framed=True, descriptor=wires[1].ours.fileno())
+        emit(world, table, b"4x", mixed)
+    assert [connection.owner.overflows for connection in world.connections] == [0, 1, 0]
+    wires[2].drain()
+    assert wires[2].packets[-1] == "4x"
+
+
+@needs_io_uring
+@MIXED
+def test_what_is_large_goes_by_itself(ring_sockets: Sockets, mixed: bool) -> None:
+    """The interpreter's lock would be held for as long as the kernel copies it for all of them."""
+    world, table, wires = ring_sockets
+    with mock.patch.object(ring.Ring, "send_all") as send_all, mock.patch.object(ring.Ring, "send_each") as send_each:
+        send_each.return_value = None
+        emit(world, table, b"4" + b"x" * writer.LARGE_FOR_ALL, mixed)
+    assert not send_all.called
+    assert all(not call.args[1] for call in send_each.call_args_list)
+    for wire in wires:
+        wire.drain()
+        assert len(wire.read) > writer.LARGE_FOR_ALL
+
+
+def test_a_server_is_told_by_its_option() -> None:
+    assert Server(io_uring=False).ticker._writer._io_uring is False
+    assert Server().ticker._writer._io_uring is True
+
+
+@needs_io_uring
+def test_without_a_loop_there_is_no_ring(ring_sockets: Sockets) -> None:
+    """Behind the end of the one it had, and before that of the next."""
+    world, _, wires = ring_sockets
+    with mock.patch.object(writer, "Ring") as made:
+        world.ticker._writer.write_all([wire.outbox for wire in wires], b"\x81\x024x", list)
+    assert not made.called

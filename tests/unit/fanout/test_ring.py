@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import gc
 import os
@@ -84,6 +85,67 @@ def test_nobody_and_nothing_are_fine(ring: Ring, stack: contextlib.ExitStack) ->
     assert [read(theirs) for _, theirs in pairs] == [b"", b"x"]
 
 
+def test_what_a_call_before_sent_counts_too(ring: Ring, stack: contextlib.ExitStack) -> None:
+    """One that has left, behind a whole call's worth of others that took it all."""
+    pairs = make_pairs(stack, 2 * ENTRIES + 3)
+    pairs[-2][1].close()
+    expected = [5] * (len(pairs) - 2) + [0, 5]
+    assert ring.send_all(numbers(pairs), b"hello") == expected
+    assert ring.send_each(numbers(pairs), [b"hello"] * len(pairs)) == expected
+
+
+class Kernel:
+    """Does what it finds in a ring, and puts what came of it there in any order."""
+
+    def __init__(self, ring: Ring, dice: random.Random, position: int) -> None:
+        self.ring = ring
+        self.dice = dice
+        ring._position = position
+        for place in (ring._tail, ring._done_head, ring._done_tail):
+            ring._queues[place] = position
+
+    def __call__(self, number: int, fd: int, count: int, least: int, *rest: int) -> int:
+        ring, queues = self.ring, self.ring._queues
+        at = queues[ring._done_tail]
+        assert queues[ring._done_head] == at
+        assert queues[ring._tail] == (at + count) % 2**32
+        results = []
+        for entry in range(at % ENTRIES, at % ENTRIES + count):
+            place = module.ENTRY_WORDS * entry
+            data = ctypes.string_at(ring._longs[module.ENTRY_LONGS * entry + 2], ring._entries[place + 6])
+            took = os.write(ring._entries[place + 1], data[: self.dice.randrange(len(data) + 1)])
+            results.append((entry, took if took else self.dice.choice([0, 2**32 - errno.EAGAIN])))
+        self.dice.shuffle(results)
+        for entry, result in results:
+            place = module.RESULT_WORDS * (at % (len(ring._done) // module.RESULT_WORDS))
+            ring._done[place], ring._done[place + module.RESULT] = entry, result
+            at = (at + 1) % 2**32
+        queues[ring._done_tail] = at
+        return count
+
+
+@settings(max_examples=examples(40), deadline=None)
+@given(st.integers(0, 2**32))
+def test_results_may_come_in_any_order_at_any_position(seed: int) -> None:
+    """Positions count on, and begin anew behind 2**32."""
+    dice = random.Random(seed)
+    with contextlib.ExitStack() as stack:
+        ring = Ring()
+        stack.callback(ring.close)
+        pairs = make_pairs(stack, dice.choice([2, 30, ENTRIES, ENTRIES + 40]))
+        kernel = Kernel(
+            ring, dice, dice.choice([0, ENTRIES - 3, 2 * ENTRIES - 1, 2**32 - 1, 2**32 - ENTRIES, 2**32 - 50])
+        )
+        sent = [b""] * len(pairs)
+        with mock.patch.object(module, "_system_call", kernel):
+            for _ in range(4):
+                pieces = [os.urandom(dice.choice([1, 50])) for _ in pairs]
+                taken = ring.send_each(numbers(pairs), pieces) or list(map(len, pieces))
+                sent = [data + piece[:count] for data, piece, count in zip(sent, pieces, taken, strict=True)]
+        assert not ring.failed
+        assert [read(theirs) for _, theirs in pairs] == sent
+
+
 @settings(max_examples=examples(30), deadline=None)
 @given(st.integers(0, 2**32))
 def test_a_socket_takes_what_it_takes_from_os_write(seed: int) -> None:
@@ -155,9 +217,40 @@ def test_what_the_kernel_did_not_take_was_not_sent(ring: Ring, stack: contextlib
 
 def test_where_nobody_knows_what_was_sent_it_is_an_error(ring: Ring, stack: contextlib.ExitStack) -> None:
     pairs = make_pairs(stack, 5)
-    with mock.patch.object(module, "_system_call", return_value=5), pytest.raises(OSError, match="io_uring_enter"):
+    with mock.patch.object(module, "_system_call", return_value=5), pytest.raises(OSError, match="not known") as raised:
         ring.send_all(numbers(pairs), b"x")
+    assert raised.value.errno == errno.EIO
     assert ring.failed
+
+
+def test_what_an_interrupted_call_left_in_the_queue_is_never_sent(ring: Ring, stack: contextlib.ExitStack) -> None:
+    """Its memory is somebody else's by then."""
+    pairs = make_pairs(stack, 10)
+    with mock.patch.object(module, "_system_call", side_effect=MemoryError), pytest.raises(MemoryError):
+        ring.send_all(numbers(pairs[:5]), b"secret")
+    assert ring.send_all(numbers(pairs[5:]), b"x") == [0] * 5
+    assert [read(theirs) for _, theirs in pairs] == [b""] * 10
+
+
+def test_a_forked_process_has_no_ring_and_does_the_parents_no_harm(ring: Ring, stack: contextlib.ExitStack) -> None:
+    """They share its memory. The kernel would refuse the child, but not before that is spoilt."""
+    pairs = make_pairs(stack, 5)
+    assert ring.send_all(numbers(pairs), b"before,") is None
+    child = os.fork()
+    if child == 0:
+        taken = None
+        try:
+            taken = [ring.send_all(numbers(pairs), b"child,") for _ in range(3)]
+        finally:
+            os._exit(taken != [[0] * 5] * 3)
+    assert os.waitpid(child, 0)[1] == 0
+    assert ring.send_all(numbers(pairs), b"after") is None
+    assert [read(theirs) for _, theirs in pairs] == [b"before,after"] * 5
+
+
+def test_the_interpreters_lock_is_kept() -> None:
+    """To get it back from a busy thread takes 5 ms."""
+    assert module._system_call._flags_ & ctypes.PyDLL._func_flags_ & 0x4  # FUNCFLAG_PYTHONAPI
 
 
 def test_another_thread_is_not_served(ring: Ring, stack: contextlib.ExitStack) -> None:
