@@ -11,6 +11,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "ring.h"
 #include "util.h"
 
 #define READ_SIZE (256 * 1024)
@@ -18,18 +19,23 @@
 #define OUT_MAX (16 * 1024 * 1024)
 #define EVENTS 512
 #define CONNECTIONS_PER_ADDRESS 20000
+#define BATCH_FROM 8                  // sockets for which one call for all costs less than one for each
+#define BATCH_READ (16 * 1024)
 
 LoopCounters loop;
 static int epoll_fd, timer_fd;
 // Every connection reads into this one buffer, which therefore stays in the processor's cache; what a connection could not
 // use yet waits in its own `rest` and is put in front of the next read.
 static char buffer[REST_MAX + READ_SIZE];
+static char batch[RING_READS][BATCH_READ + 192]; // and not a power of two apart, which would be the same lines of a cache
+static bool has_ring;
 
 void loop_init(void) {
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
     if (epoll_fd < 0 || timer_fd < 0 || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, timer_fd, &event)) die("cannot set up epoll");
+    has_ring = ring_init();
 }
 
 void loop_wake_at(int64_t time_us) {
@@ -113,29 +119,63 @@ static void keep_rest(Connection *c, const char *data, size_t n) {
     c->rest_size = n;
 }
 
-static void read_available(Connection *c) {
-    size_t before = c->rest_size;
-    if (before) memcpy(buffer, c->rest, before);
-    ssize_t got = recv(c->fd, buffer + before, READ_SIZE, 0);
-    if (got < 0 && errno == EAGAIN) return;
+// `data` has `before` bytes that were not used yet, and behind them what recv() gave as `got`.
+static void take(Connection *c, char *data, size_t before, ssize_t got) {
     if (got <= 0) {
-        if (!c->closed) die("a server closed a connection: %s", got ? strerror(errno) : "end of stream");
+        if (!c->closed) die("a server closed a connection: %s", got ? strerror((int)-got) : "end of stream");
         c->closed(c);
         return;
     }
     loop.reads++;
-    loop.read_at = now_us();
-    size_t n = before + (size_t)got, used = c->consume(c, buffer, n);
+    size_t n = before + (size_t)got, used = c->consume(c, data, n);
     if (c->fd < 0) return; // closed by its consumer
     if (used < n)
-        keep_rest(c, buffer + used, n - used);
+        keep_rest(c, data + used, n - used);
     else if (before)
         free(c->rest), c->rest = NULL, c->rest_size = 0;
 }
 
+static void read_one(Connection *c) {
+    size_t before = c->rest_size;
+    if (before) memcpy(buffer, c->rest, before);
+    ssize_t got = recv(c->fd, buffer + before, READ_SIZE, 0);
+    if (got < 0 && errno == EAGAIN) return;
+    loop.read_at = now_us();
+    take(c, buffer, before, got < 0 ? -errno : got);
+}
+
+// At most RING_READS of them. What does not fit into a buffer comes with the next turn.
+static void read_batch(Connection **connections, int count) {
+    int fds[RING_READS], results[RING_READS];
+    char *buffers[RING_READS];
+    for (int i = 0; i < count; i++) fds[i] = connections[i]->fd, buffers[i] = batch[i];
+    ring_receive(count, fds, buffers, BATCH_READ, results);
+    loop.read_at = now_us();
+    for (int i = 0; i < count; i++) {
+        Connection *c = connections[i];
+        size_t before = c->rest_size;
+        if (fds[i] < 0 || c->fd != fds[i] || results[i] == -EAGAIN) continue; // closed, maybe by what another one was told
+        if (before && results[i] > 0) {
+            memcpy(buffer, c->rest, before);
+            memcpy(buffer + before, batch[i], (size_t)results[i]);
+        }
+        take(c, before ? buffer : batch[i], before, results[i]);
+    }
+}
+
+static void read_all(Connection **connections, int count) {
+    if (!has_ring || count < BATCH_FROM)
+        for (int i = 0; i < count; i++) {
+            if (connections[i]->fd >= 0) read_one(connections[i]);
+        }
+    else
+        for (int i = 0; i < count; i += RING_READS) read_batch(connections + i, count - i < RING_READS ? count - i : RING_READS);
+}
+
 void loop_turn(int timeout_ms) {
     struct epoll_event events[EVENTS];
-    int count = epoll_wait(epoll_fd, events, EVENTS, timeout_ms);
+    Connection *readable[EVENTS];
+    int count = epoll_wait(epoll_fd, events, EVENTS, timeout_ms), readables = 0;
     for (int i = 0; i < count; i++) {
         Connection *c = events[i].data.ptr;
         if (!c) { // the timer: reading it is what disarms it
@@ -144,6 +184,7 @@ void loop_turn(int timeout_ms) {
             continue;
         }
         if (c->fd >= 0 && events[i].events & EPOLLOUT && c->out_size) write_waiting(c);
-        if (c->fd >= 0 && events[i].events & (EPOLLIN | EPOLLERR | EPOLLHUP)) read_available(c);
+        if (events[i].events & (EPOLLIN | EPOLLERR | EPOLLHUP)) readable[readables++] = c;
     }
+    read_all(readable, readables);
 }

@@ -14,7 +14,7 @@ from pathlib import Path
 from suite.paths import BUILD, BUILT_PEERS, NATIVE, PEERS, PSIO_VENV, SERVERS
 
 SOURCES = {
-    "load": "load options traffic client connection http frames order histogram process util",
+    "load": "load options traffic client connection ring http frames order histogram process util",
     "limit": "limit frames util",
 }
 FLAGS = ("-std=gnu11", "-D_GNU_SOURCE", "-O2", "-flto", "-Wall", "-Wextra")

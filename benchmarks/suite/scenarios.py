@@ -209,7 +209,7 @@ GROWTH = (
     ),
     Growth(
         "clients-c",
-        "the same by the server in C, 1 publisher: what the kernel alone costs",
+        "the same by the server in C, 1 publisher: a system call for each client",
         "clients",
         _crowds("limit"),
         _per_delivery,

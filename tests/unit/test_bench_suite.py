@@ -80,9 +80,15 @@ def test_no_speed_makes_up_for_a_message_that_went_wrong(fault: str) -> None:
 
 
 def test_a_result_is_marked_when_the_load_was_the_limit_in_most_rounds() -> None:
-    busy, idle = result(1, load_cpu=0.95), result(1)
+    busy, idle = result(1, load_cpu=0.95, server_cpu=0.9), result(1)
     assert verdict.summarize([busy, busy, idle], "received_per_s").load_limited
     assert not verdict.summarize([busy, idle, idle], "received_per_s").load_limited
+
+
+def test_a_server_that_used_all_of_its_core_was_the_limit_itself() -> None:
+    for share, limited in [(0.9, True), (0.99, False)]:
+        rounds = [result(1, load_cpu=0.95, server_cpu=share)]
+        assert verdict.summarize(rounds, "received_per_s").load_limited is limited
 
 
 def test_a_cost_is_flat_when_its_greatest_is_within_the_bound() -> None:
@@ -152,7 +158,7 @@ def a_document() -> document.Document:
     results = campaign.Results()
     for scenario in scenarios.SCENARIOS:
         results.scenarios[scenario.key] = {
-            key: [result(1000.0 + n, load_cpu=0.95)] for n, key in enumerate(scenario.servers)
+            key: [result(1000.0 + n, load_cpu=0.95, server_cpu=0.9)] for n, key in enumerate(scenario.servers)
         }
     for growth in scenarios.GROWTH:
         results.growth[growth.key] = {x: [result(1000.0)] for x, _, _ in growth.points}
