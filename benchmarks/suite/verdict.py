@@ -36,7 +36,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Flatness:
-    """How a cost grew: its median at each point, greatest by least, and whether that is within the bound."""
+    """How a cost grew: what it was at each point, greatest by least, and whether that is within the bound."""
 
     costs: dict[int, float]
     ratio: float | None
@@ -60,8 +60,11 @@ def judge(scenario: Scenario, figures: Mapping[str, Figure]) -> list[Verdict]:
 
 
 def flatness(growth: Growth, rounds: Mapping[int, Sequence[Mapping[str, Any]]]) -> Flatness:
-    """The cost at each point that was measured, and whether it stayed flat; a missing point leaves that open."""
-    costs = {x: median(growth.cost(r) for r in results) for x, results in rounds.items() if results}
+    """The cost at each point that was measured, and whether it stayed flat; a missing point leaves that open.
+
+    It is the least of the rounds: neighbours who share the caches add to a cost, and never take from it.
+    """
+    costs = {x: min(growth.cost(r) for r in results) for x, results in rounds.items() if results}
     if len(costs) < len(growth.points):
         return Flatness(costs, None, None)
     ratio = max(costs.values()) / min(costs.values())
