@@ -114,7 +114,7 @@ def markdown(document: Document, chart: str) -> str:
         targets = "<br>".join(target_text(s, t) for t in s["targets"])
         lines.append(f"| {s['title']} | {s['unit']} | " + " | ".join(cells(s)) + f" | {targets} |")
     if document["growth"]:
-        lines += ["", "| growth | unit | cost at each point | greatest by least |", "|---|---|---|---|"]
+        lines += ["", "| growth | unit | cost at each point | by the least before it |", "|---|---|---|---|"]
         for g in document["growth"]:
             lines.append(f"| {g['title']} | {g['unit']} | {growth_text(g)} | {growth_verdict(document, g)} |")
     lines += ["", *(f"- {note}" for note in _notes(document))]
@@ -137,7 +137,7 @@ def _scenario_table(document: Document) -> Table:
 
 def _growth_table(document: Document) -> Table:
     table = Table(title="Growth: what must stay flat")
-    for name in ("series", "unit", "cost at each point", "greatest by least"):
+    for name in ("series", "unit", "cost at each point", "by the least before it"):
         table.add_column(name)
     for g in document["growth"]:
         table.add_row(

@@ -47,7 +47,7 @@ class Scenario:
 
 @dataclass(frozen=True)
 class Growth:
-    """A cost that must stay flat: taken at each point, the greatest may be at most `ratio` times the least.
+    """A cost that must stay flat: taken at each point, it may be at most `ratio` times that at a point before.
 
     Without a `ratio` it is there for comparison. `floor` names the series of the server in C, beside which it is shown.
     """

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from statistics import median
 from typing import Any
 
@@ -36,7 +37,8 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Flatness:
-    """How a cost grew: what it was at each point, greatest by least, and whether that is within the bound."""
+    """How a cost grew: what it was at each point, the most that it was by one before, and whether that is within the
+    bound."""
 
     costs: dict[int, float]
     ratio: float | None
@@ -62,12 +64,14 @@ def judge(scenario: Scenario, figures: Mapping[str, Figure]) -> list[Verdict]:
 def flatness(growth: Growth, rounds: Mapping[int, Sequence[Mapping[str, Any]]]) -> Flatness:
     """The cost at each point that was measured, and whether it stayed flat; a missing point leaves that open.
 
-    It is the least of the rounds: neighbours who share the caches add to a cost, and never take from it.
+    It is the least of the rounds: neighbours who share the caches add to a cost, and never take from it. One that falls
+    on the way has not grown.
     """
     costs = {x: min(growth.cost(r) for r in results) for x, results in rounds.items() if results}
     if len(costs) < len(growth.points):
         return Flatness(costs, None, None)
-    ratio = max(costs.values()) / min(costs.values())
+    ordered = [costs[x] for x, _, _ in growth.points]
+    ratio = max(cost / least for cost, least in zip(ordered, accumulate(ordered, min), strict=True))
     return Flatness(costs, ratio, None if growth.ratio is None else ratio <= growth.ratio)
 
 
