@@ -4,6 +4,7 @@ Nothing is written inside ``emit``. Broadcasts that follow one another to the sa
 ``Batch``, framed once; at the end of the turn each member gets it as one write. A busy room then costs one system call
 per member and turn, not per message. Order within a connection is the order of the calls, whatever the mix: when
 something else comes in between, the batch is laid into its members' outboxes first.
+
 How the bytes get to a socket is the :class:`Writer`'s.
 """
 
