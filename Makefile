@@ -77,7 +77,7 @@ bench-quick: $(DEV_STAMP) ## The benchmark's short form
 .PHONY: clean
 clean: ## Remove everything that these commands built
 	rm -rf $(VENV) node_modules build dist .shoal .pytest_cache .mypy_cache .ruff_cache .hypothesis benchmarks/build tests/fuzz/found
-	rm -f src/shoal/transport/client/*.js src/shoal/transport/client/*.map
+	rm -f src/shoal/http/client/*.js src/shoal/http/client/*.map
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help

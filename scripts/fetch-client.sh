@@ -1,7 +1,7 @@
 #!/bin/sh
 # Put the official Socket.IO browser client where Shoal serves it from.
 #
-# Installs what package-lock.json names into node_modules/ and copies the client's files to src/shoal/transport/client/,
+# Installs what package-lock.json names into node_modules/ and copies the client's files to src/shoal/http/client/,
 # which git ignores. Nothing is done when both are already what the lock file says.
 # Without npm, or without a network, it says so in one line and ends with 0: Shoal then sends browsers to the public copy.
 set -u
@@ -10,7 +10,7 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd) || exit 1
 cd "$root" || exit 1
 
 from=node_modules/socket.io-client/dist
-to=src/shoal/transport/client
+to=src/shoal/http/client
 stamp=node_modules/.shoal-lock # the lock file that node_modules was installed from
 log=$(mktemp) || exit 1
 trap 'rm -f "$log"' EXIT

@@ -23,24 +23,28 @@ FLOORS = (
     ("settings",),
     ("protocol",),
     ("fanout",),
+    ("http",),
+    ("engine",),
+    ("asgi",),  # one way in: any ASGI server
+    ("fastlane",),  # the other: uvicorn's own connections
     ("bus",),
     ("cluster",),
-    ("transport",),
     ("observe",),  # reads counters when asked; the server shows it what there is
     ("server",),
     ("",),  # shoal/__init__.py: the public names
     ("testing", "demo"),
-    ("local",),
+    ("local", "load"),
     ("cli",),
     ("__main__",),
 )
 HEIGHT = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
 
 # Neighbours that the order alone would allow.
+SESSIONS = {"fanout", "http", "engine", "asgi", "fastlane"}
 FORBIDDEN = {
-    "bus": {"fanout"},
-    "cluster": {"fanout"},
-    "local": {"", "protocol", "fanout", "cluster", "transport", "server"},  # it starts processes; it is not one
+    "bus": SESSIONS,
+    "cluster": SESSIONS,
+    "local": {"", "protocol", "cluster", "server"} | SESSIONS,  # it starts processes; it is not one
 }
 
 # What touches the world. protocol/ takes bytes and the time as arguments.
@@ -203,8 +207,8 @@ GOOD = {
     "bus/__init__.py": "import asyncio\nfrom shoal.bus.base import Bus",
     "bus/base.py": "",
     "cluster/__init__.py": "from shoal.bus import Bus",
-    "transport/__init__.py": "import shoal.fanout",
-    "server/__init__.py": "from shoal import transport, cluster",
+    "engine/__init__.py": "import shoal.fanout",
+    "server/__init__.py": "from shoal import engine, cluster",
     "testing/__init__.py": "from shoal import Server",
     "observe/__init__.py": "",
     "demo/__init__.py": "from shoal import Server",
@@ -243,7 +247,7 @@ def test_a_sound_tree_has_no_violations(tmp_path: Path) -> None:
         ("bus/base.py", "import shoal.fanout", "bus/base.py:2: bus imports fanout: not downward"),
         ("cluster/link.py", "from shoal import fanout", "cluster/link.py:2: cluster imports fanout: not downward"),
         ("local/plan.py", "from shoal.server import x", "local/plan.py:2: local imports server: not downward"),
-        ("local/plan.py", "from shoal.transport import x", "local/plan.py:2: local imports transport: not downward"),
+        ("local/plan.py", "from shoal.engine import x", "local/plan.py:2: local imports engine: not downward"),
         ("local/plan.py", "from shoal import Server", "local/plan.py:2: local imports shoal: not downward"),
         ("demo/app.py", "import shoal.testing", "demo/app.py:2: nothing in src imports testing"),
         ("cli/up.py", "from shoal.testing import x", "cli/up.py:2: nothing in src imports testing"),

@@ -15,11 +15,11 @@ from .errors import (
 )
 from .server.acks import Answers, SocketList
 from .server.broadcast import Broadcast
+from .server.engine import Engine
 from .server.handlers import NO_ACK
 from .server.namespace import Namespace, event
 from .server.server import Server
 from .server.socket import Socket
-from .transport.standalone import Engine
 
 __all__ = [
     "NO_ACK",

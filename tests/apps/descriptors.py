@@ -12,7 +12,7 @@ from typing import Any
 
 from shoal import Server
 from shoal.fanout import writer
-from shoal.transport import fastlane
+from shoal.fastlane import websocket as fastlane
 
 io = Server(node="descriptors", broker="memory://", max_outbox=200_000)
 claimed: set[int] = set()

@@ -6,7 +6,7 @@ This is what `shoal serve` does, without the command line. It knows no applicati
 import importlib
 import sys
 
-from shoal.transport.serving import run
+from shoal.fastlane.serving import run
 
 if __name__ == "__main__":
     name, port, *pem = sys.argv[1:]

@@ -25,8 +25,8 @@ from tests.interop.wire import WEBSOCKET, Client, Endpoint, case, client
 from tests.servers import ServerProcess, lanes
 
 from shoal import Server
+from shoal.fastlane.first_bytes import Door
 from shoal.testing import TestClient, TestServer
-from shoal.transport.door import Door
 
 CROWD, ROUNDS = 10_000, 10
 HANDSHAKE = (

@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
+from shoal.engine.base import BaseEngine
+from shoal.engine.connection import Connection
+from shoal.fastlane.descriptor import claim_descriptor
+from shoal.fastlane.websocket import FastLane
+from shoal.http.request import Request
 from shoal.settings import EngineSettings
-from shoal.transport.connection import Connection
-from shoal.transport.descriptor import claim_descriptor
-from shoal.transport.engine import BaseEngine
-from shoal.transport.fastlane import FastLane
-from shoal.transport.request import Request
 
 uvloop = pytest.importorskip("uvloop")
 PIECE = b"x" * 1_000

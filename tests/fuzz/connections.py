@@ -11,15 +11,15 @@ import logging
 from typing import Any
 
 from tests.fuzz.harness import no_errors_logged, target
-from tests.unit.transport.test_door import House
-from tests.unit.transport.test_fastlane import Lane, Seen, by_websockets
+from tests.unit.fastlane.test_first_bytes import House
+from tests.unit.fastlane.test_websocket import Lane, Seen, by_websockets
 from websockets.utils import accept_key
 
 from shoal.bus.base import BusStats
 from shoal.bus.redis_publish import Publisher, PublishLink
 from shoal.bus.redis_subscribe import SubscribeLink, Subscriptions
 from shoal.bus.redis_wire import RedisLink
-from shoal.cli.load.frames import FrameClient
+from shoal.load.frames import FrameClient
 from shoal.testing import Clock, run
 
 logging.getLogger("uvicorn").addHandler(logging.NullHandler())  # it says of each bad request that it is one

@@ -12,16 +12,16 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from tests.fuzz.harness import no_errors_logged, steps, target
-from tests.unit.transport.polling import Pending, Poller, Upgrade
-from tests.unit.transport.test_session_orders import Life
+from tests.unit.asgi.polling import Pending, Poller, Upgrade
+from tests.unit.engine.test_session_orders import Life
 
 from shoal import Server
 from shoal.bus import MemoryHub
 from shoal.cluster.messages import Hello, Message, encode
 from shoal.errors import ConnectionRefused, EngineProtocolError
 from shoal.protocol.session import MOVES, Beat, Move, Session, State
+from shoal.server.engine import Engine
 from shoal.testing import TestClient, TestConnection, TestServer, run
-from shoal.transport.standalone import Engine
 
 WAITS = (0.0, 0.1, 0.5, 1.0, 3.0, 5.0, 9.0, 11.0, 16.0, 50.0)
 """Seconds, by a step's digit."""

@@ -16,14 +16,14 @@ from tests.fuzz.harness import target
 
 from shoal.bus.redis_url import Endpoint
 from shoal.cluster import messages
+from shoal.engine.base import BaseEngine
 from shoal.errors import BrokerError, ConfigurationError, EngineProtocolError, SocketProtocolError
+from shoal.http.request import Request, is_trusted, trusted_address
 from shoal.local.address import Address, parse_address
 from shoal.local.balancer import PRODUCTION, BalancerSetup, balancer_conf, name_upstreams
 from shoal.protocol import engineio, msgpack, socketio
 from shoal.protocol.frames import apply_mask, binary_frame, parse_header, text_frame
 from shoal.settings import EngineSettings, ServerSettings
-from shoal.transport.engine import BaseEngine
-from shoal.transport.request import Request, is_trusted, trusted_address
 
 DEPTH = 64
 LIMITS = socketio.Limits(attachments=10, attachment_bytes=1000, depth=DEPTH)

@@ -14,9 +14,9 @@ import pytest
 from tests.integration.bench_faults import Fault, faulty_server
 from tests.servers import ServerProcess, free_port
 
-from shoal.cli.load import trial
-from shoal.cli.load.plan import Plan
-from shoal.cli.load.result import Result
+from shoal.load import trial
+from shoal.load.plan import Plan
+from shoal.load.result import Result
 
 APP = Path(__file__).resolve().parent.parent.parent / "benchmarks" / "servers" / "shoal_app.py"
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from .load.plan import Plan
-    from .load.result import Result
+    from ..load.plan import Plan
+    from ..load.result import Result
 
 __all__ = ["bench"]
 
@@ -68,7 +68,7 @@ def bench(
 
     For example: `shoal bench http://127.0.0.1:8080 --clients 1000 --rate 50`
     """
-    from .load.plan import Plan, check  # noqa: PLC0415 - see the package's docstring
+    from ..load.plan import Plan, check  # noqa: PLC0415 - see the package's docstring
 
     if rate is not None and in_flight is not None:
         raise typer.BadParameter("choose one of --rate and --in-flight")
@@ -134,8 +134,8 @@ def _raise_open_files_limit(plan: Plan) -> None:
 def _run(plan: Plan) -> Result:
     from rich.console import Console  # noqa: PLC0415
 
-    from .load.display import watching  # noqa: PLC0415
-    from .load.trial import run_trial  # noqa: PLC0415
+    from ..load.display import watching  # noqa: PLC0415
+    from ..load.trial import run_trial  # noqa: PLC0415
 
     with watching(Console(stderr=True)) as watch, asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(run_trial(plan, watch))
@@ -152,7 +152,7 @@ def _loop_factory() -> Any:
 def _show(plan: Plan, result: Result) -> None:
     from rich.console import Console  # noqa: PLC0415
 
-    from .load.display import show_result  # noqa: PLC0415
+    from ..load.display import show_result  # noqa: PLC0415
 
     # Output that is read by a program or goes to a file is not cut to the width of a terminal that is not there.
     console = Console() if sys.stdout.isatty() else Console(width=120)

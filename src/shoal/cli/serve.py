@@ -61,7 +61,7 @@ def serve(
         return
     logging.basicConfig(level=log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
 
-    from ..transport import serving  # noqa: PLC0415 - see the package's docstring
+    from ..fastlane import serving  # noqa: PLC0415 - see the package's docstring
 
     serving.run(
         application,

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import orjson
 
-from ..transport.responses import respond
+from ..http.responses import respond
 
 __all__ = ["Health"]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from ..engine.connection import Connection
 from ..errors import PayloadError, SocketProtocolError
 from ..protocol import msgpack
 from ..protocol.socketio import (
@@ -23,7 +24,6 @@ from ..protocol.socketio import (
     Packet,
     loads,
 )
-from ..transport.connection import Connection
 from .socket import Socket
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ import datetime as dt
 import time
 from typing import Any
 
+from ..engine.connection import Connection
+from ..http.request import Request
 from ..protocol.values import iso_text
-from ..transport.connection import Connection
-from ..transport.request import Request
 
 __all__ = ["Handshake"]
 

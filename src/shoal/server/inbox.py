@@ -17,10 +17,10 @@ from contextvars import copy_context
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final
 
+from ..engine.base import is_cancelled
 from ..errors import RoomRefused
 from ..fanout.outbox import Outbox
 from ..protocol.socketio import ACK, AckId, encode_answer
-from ..transport.engine import is_cancelled
 from .handlers import NO_ACK, NO_HANDLERS, BadArguments, Handler, as_value
 from .hooks import Hooks, Listening, in_line
 from .limiter import TokenBucket

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from ..engine.ids import new_session_id
 from ..fanout.history import History, Said
-from ..transport.ids import new_session_id
 from .ears import tell_one
 
 if TYPE_CHECKING:

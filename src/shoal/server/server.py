@@ -15,19 +15,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+from ..asgi.application import Beside, EngineApp
 from ..bus import BusLimits, open_bus
 from ..cluster.link import Link
 from ..cluster.messages import Broadcast as Envelope
+from ..engine.base import BaseEngine
+from ..engine.connection import Connection
+from ..engine.ids import new_socket_id
 from ..fanout.ticker import Ticker
+from ..http.client_files import ClientFiles
 from ..observe.health import Health
 from ..protocol import msgpack, socketio
 from ..protocol.socketio import Limits
 from ..settings import ServerSettings
-from ..transport.asgi import Beside, EngineApp
-from ..transport.clientfiles import ClientFiles
-from ..transport.connection import Connection
-from ..transport.engine import BaseEngine
-from ..transport.ids import new_socket_id
 from .acks import Answers
 from .acks import register as register_answers
 from .broadcast import Broadcasting
@@ -227,8 +227,8 @@ class Server(Broadcasting):
                     await asyncio.sleep(0.01)
 
     def run(self, host: str = "127.0.0.1", port: int = 8000, **options: Any) -> None:
-        """Serve until SIGINT or SIGTERM, under uvicorn with the fast lane. See :func:`shoal.transport.serving.run`."""
-        from ..transport.serving import run  # noqa: PLC0415 - uvicorn is needed only here
+        """Serve until SIGINT or SIGTERM, under uvicorn with the fast lane. See :func:`shoal.fastlane.serving.run`."""
+        from ..fastlane.serving import run  # noqa: PLC0415 - uvicorn is needed only here
 
         run(self, host=host, port=port, **options)
 

@@ -14,10 +14,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from ..engine.base import is_cancelled
 from ..errors import AckTimeout, ConnectionRefused, NotConnected
 from ..fanout.outbox import Outbox
 from ..protocol.socketio import CONNECT, DISCONNECT
-from ..transport.engine import is_cancelled
 from .awaitables import DONE, Later
 from .broadcast import Broadcast, room_names
 from .ears import tell_one
@@ -27,7 +27,7 @@ from .hooks import in_line
 from .inbox import GOODBYE, Inbox, ignore
 
 if TYPE_CHECKING:
-    from ..transport.connection import Connection
+    from ..engine.connection import Connection
     from .client import Client
     from .namespace import Namespace
     from .recovery import State

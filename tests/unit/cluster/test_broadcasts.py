@@ -14,9 +14,9 @@ from tests.unit.fuzz import examples
 from shoal import Server
 from shoal.cluster.messages import Broadcast as Envelope
 from shoal.cluster.messages import Message, encode
+from shoal.engine.ids import new_socket_id
 from shoal.errors import RoomRefused
 from shoal.testing import async_test, run
-from shoal.transport.ids import new_socket_id
 
 
 @async_test

@@ -21,8 +21,8 @@ from shoal.cluster.messages import (
     node_channel,
     reply_channel,
 )
+from shoal.engine.ids import new_socket_id, new_tag
 from shoal.errors import BrokerError
-from shoal.transport.ids import new_socket_id, new_tag
 
 texts = st.text(max_size=10)
 bodies = st.sampled_from([None, 1, "x", [1, {"a": b"b"}]]).map(lambda value: msgspec.Raw(msgspec.msgpack.encode(value)))

@@ -1,0 +1,291 @@
+"""One client as its node sees it: an Engine.IO session with a way out and a way up.
+
+A ``Connection`` is the session's state (:mod:`shoal.protocol.session`), its outbox, the lane that carries it at the
+moment, and three callbacks for what arrives. It lives through the upgrade from polling to a WebSocket. Bytes of a
+transport are the lane's business, packets of Socket.IO that of whoever sets the callbacks.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from ..errors import EngineProtocolError
+from ..fanout.outbox import Outbox
+from ..http.request import Request
+from ..protocol import engineio
+from ..protocol.session import Beat, Move, Session, State
+
+if TYPE_CHECKING:
+    from .base import BaseEngine
+
+__all__ = ["Connection", "Lane"]
+
+log = logging.getLogger("shoal.engine")
+
+MESSAGE: Final = ord(engineio.MESSAGE)
+PING: Final = ord(engineio.PING)
+PONG: Final = ord(engineio.PONG)
+CLOSE: Final = ord(engineio.CLOSE)
+BASE64: Final = ord("b")
+IGNORED: Final = frozenset(map(ord, (engineio.OPEN, engineio.UPGRADE, engineio.NOOP)))
+
+
+class Lane(Protocol):
+    """What carries a session's packets at the moment."""
+
+    def close(self, *, abort: bool = False) -> None:
+        """End it: with the transport's farewell, or at once."""
+
+    def discard(self) -> None:
+        """Another lane took over: finish what hangs, carry nothing more."""
+
+    def nudge(self) -> None:
+        """Release a pending poll, so that the client can move on."""
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that the transport holds and has not sent."""
+
+
+def _nothing(*_: Any) -> None:
+    """The callback of a connection that nobody listens to."""
+
+
+class Connection(Session):
+    """One session on this node.
+
+    Applications of :class:`shoal.Engine` get it as ``session``: ``id``, ``transport``, ``send``, ``close``.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "engine",
+        "lane",
+        "listeners",
+        "on_binary",
+        "on_close",
+        "on_text",
+        "outbox",
+        "paused",
+        "request",
+        "slot",
+    )
+
+    def __init__(self, engine: BaseEngine[Any], sid: str, state: State, request: Request) -> None:
+        settings = engine.settings
+        super().__init__(sid, state, engine.wheel.now(), settings.ping_interval, settings.ping_timeout)
+        self.engine = engine
+        self.request = request
+        self.outbox = Outbox(engine.outbox_rules, self)
+        self.lane: Lane | None = None
+        """What carries it at the moment; ``None`` before the first one and after the end."""
+        self.slot = -1
+        self.paused = False
+        """Whether nothing is read from the client, so that its pongs cannot arrive."""
+        self.on_text: Callable[[bytes], None] = _nothing
+        """Takes a text message as UTF-8, Engine.IO's ``4`` still in front."""
+        self.on_binary: Callable[[bytes], None] = _nothing
+        self.listeners: dict[str, list[Callable[..., Any]]] | None = None
+        """Of this connection alone; see :meth:`on`."""
+        self.on_close: Callable[[str], None] = _nothing
+        """Takes the reason, in Node's words. Called once."""
+
+    def __repr__(self) -> str:
+        return f"<session {self.sid} {self.state.value}>"
+
+    @property
+    def id(self) -> str:
+        """The session's id. It is a secret: who has it can speak for the client."""
+        return self.sid
+
+    @property
+    def open(self) -> bool:
+        """Whether messages can still be sent."""
+        return self.state is not State.CLOSED
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that wait for the client, here and in the transport."""
+        return self.outbox.held_size + (self.lane.buffered if self.lane is not None else 0)
+
+    def on(self, event: str, function: Callable[..., Any] | None = None) -> Any:
+        """Register a plain function for ``upgrade`` (transport's name) or ``close`` (reason) of this connection.
+
+        Called with an event only, it is a decorator.
+        """
+        if function is None:
+            return lambda decorated: self.on(event, decorated)
+        if self.listeners is None:
+            self.listeners = {}
+        self.listeners.setdefault(event, []).append(function)
+        return function
+
+    def tell(self, event: str, *args: Any) -> None:
+        """Call the functions that :meth:`on` registered."""
+        for function in (self.listeners or {}).get(event, ()):
+            try:
+                function(*args)
+            except Exception:
+                log.exception("a listener of %r failed", event)
+
+    def send(self, data: str | bytes) -> None:
+        """Send one message, text or binary. After the session's end it is ignored."""
+        self.outbox.packet(engineio.MESSAGE + data if isinstance(data, str) else bytes(data))
+
+    def ride(
+        self,
+        lane: Lane,
+        write: Callable[[Any], object],
+        *,
+        framed: bool,
+        writable: bool = True,
+        descriptor: int = -1,
+    ) -> None:
+        """Let ``lane`` carry the session from now on. The rest is for :meth:`.Outbox.attach`."""
+        previous, self.lane = self.lane, lane
+        if previous is not None:
+            previous.discard()
+            if self.lane is not lane:
+                return  # a listener, told of a poll that came too late, closed it
+        if self.paused:
+            lane.pause_reading()
+        self.outbox.attach(write, framed=framed, writable=writable, descriptor=descriptor)
+
+    def close(self, reason: str = "forced close", *, abort: bool = False) -> None:
+        """End the session. What was sent before is still delivered, unless ``abort``.
+
+        Args:
+            reason: Told to ``on_close``.
+            abort: Drop what waits, and the connection with it: for peers that do not read.
+        """
+        if self.state is State.CLOSED:
+            return
+        self.move(Move.CLOSE)
+        self.engine.forget(self)
+        lane, self.lane = self.lane, None
+        try:
+            if not abort:
+                self.engine.settle()
+                self.outbox.flush()
+                if self.outbox.framed:
+                    self.outbox.hand_over()  # the transport takes the rest; the lane's closing deadline bounds it
+            if lane is not None:
+                lane.close(abort=abort)
+        finally:
+            self.outbox.close()
+        self._tell_closed(reason)
+
+    def lost(self, reason: str = "transport close") -> None:
+        """The transport is gone."""
+        if self.state is not State.CLOSED:
+            self.move(Move.CLOSE)
+            self.engine.forget(self)
+            self.lane = None
+            self.outbox.close()
+            self._tell_closed(reason)
+
+    def _tell_closed(self, reason: str) -> None:
+        if self.listeners is not None:
+            self.tell("close", reason)
+            self.listeners = None
+        on_close = self.on_close
+        self.on_text = self.on_binary = self.on_close = _nothing
+        on_close(reason)
+
+    def receive_text(self, payload: bytes) -> None:
+        """Take one Engine.IO packet that came as text, as UTF-8."""
+        kind = payload[0] if payload else -1
+        if kind == MESSAGE:
+            self.on_text(payload)
+        elif kind == PONG:
+            self.pong(self.engine.wheel.now())
+            self.engine.wheel.place(self, self.due)
+        elif kind == CLOSE:
+            self.close("transport close")
+        elif kind == BASE64:
+            self._receive_base64(payload)
+        elif kind not in IGNORED:
+            self.engine.stats.broken += 1
+            # In version 4 the server pings, not the client (engine.io 6.6, ``Socket.onPacket``).
+            self.close("transport error" if kind == PING else "parse error")
+
+    def _receive_base64(self, payload: bytes) -> None:
+        """Take a binary message of a client that sends no binary frames (``forceBase64`` of the official client)."""
+        try:
+            data = engineio.binary_from_text(payload.decode("utf-8", "replace"))
+        except EngineProtocolError:
+            self.engine.stats.broken += 1
+            self.close("parse error")
+        else:
+            self.on_binary(data)
+
+    def receive_binary(self, payload: bytes) -> None:
+        """Take one binary message."""
+        self.on_binary(payload)
+
+    def try_move(self, move: Move) -> bool:
+        """Make a move if it is legal now; returns whether it was."""
+        try:
+            self.move(move)
+        except EngineProtocolError:
+            return False
+        return True
+
+    def nudge(self) -> None:
+        """Release the pending poll, if there is one: the client is about to upgrade."""
+        if self.lane is not None:
+            self.lane.nudge()
+
+    def pause_reading(self) -> None:
+        """Take nothing more from this client until :meth:`resume_reading`: it sends faster than it is served."""
+        if not self.paused:
+            self.paused = True
+            self.engine.stats.pauses += 1
+        if self.lane is not None:
+            self.lane.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read again. The pong may be among what was not read, so it gets its time anew."""
+        if not self.paused:
+            return
+        self.paused = False
+        if self.lane is not None:
+            self.lane.resume_reading()
+        if self.pinged and self.open:
+            self.due = self.engine.wheel.now() + self.ping_timeout
+            self.engine.wheel.place(self, self.due)
+
+    def on_due(self, now: float) -> None:
+        """The wheel came to the session's deadline."""
+        beat = self.beat(now)
+        if beat is Beat.TIMEOUT and self.paused:
+            self.due = now + self.ping_timeout  # it is our own doing that the pong was not read
+        elif beat is Beat.TIMEOUT:
+            self.engine.stats.ping_timeouts += 1
+            self.close("ping timeout", abort=True)
+            return
+        if beat is Beat.PING:
+            self.outbox.packet(engineio.PING)
+        if self.open:
+            self.engine.wheel.place(self, self.due)
+
+    def expired(self, now: float) -> bool:
+        """Whether the heartbeat is overdue, though the wheel has not come round yet."""
+        if self.open and self.pinged and now >= self.due and not self.paused:
+            self.engine.stats.ping_timeouts += 1
+            self.close("ping timeout", abort=True)
+        return not self.open
+
+    def overflow(self) -> None:
+        """More waits for this client than the bound allows."""
+        self.engine.later(self._cut_off)
+
+    def _cut_off(self) -> None:
+        self.engine.log_once("outbox", "a client does not read: %d bytes wait, it is cut off", self.outbox.rules.limit)
+        self.close("transport error", abort=True)

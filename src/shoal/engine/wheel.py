@@ -1,0 +1,122 @@
+"""One coarse timer for all deadlines of an engine: heartbeats, upgrades, closing handshakes.
+
+A timer per connection would cost more than the connection; deadlines of seconds need no precision of microseconds.
+Items sit in buckets of ``resolution`` seconds. The wheel turns only while it holds something. What is due it does not
+know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Protocol
+
+__all__ = ["Timed", "Wheel"]
+
+log = logging.getLogger("shoal.engine")
+
+
+class Timed(Protocol):
+    """What can sit in a wheel: at most once, in the bucket ``slot`` (-1: in none)."""
+
+    slot: int
+
+    def on_due(self, now: float) -> None: ...
+
+
+class Wheel:
+    """A timer wheel.
+
+    Args:
+        resolution: Width of a bucket in seconds. A deadline is met at most this much late.
+    """
+
+    __slots__ = ("_buckets", "_loop", "_next", "_timer", "resolution")
+
+    def __init__(self, resolution: float) -> None:
+        self.resolution = resolution
+        self._buckets: dict[int, set[Timed]] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._next = 0
+
+    def __len__(self) -> int:
+        return sum(map(len, self._buckets.values()))
+
+    def now(self) -> float:
+        """The loop's time, in seconds."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop.time()
+
+    def place(self, item: Timed, when: float) -> None:
+        """Call ``item.on_due`` at ``when``, or up to ``resolution`` later. Moves an item that is here already."""
+        slot = int(when / self.resolution) + 1
+        if slot == item.slot:
+            return
+        if item.slot >= 0:
+            self.remove(item)
+        if self._timer is None:
+            now = self.now()
+            self._next = int(now / self.resolution)
+            self._arm(now)
+        if slot <= self._next:
+            slot = self._next + 1
+        item.slot = slot
+        bucket = self._buckets.get(slot)
+        if bucket is None:
+            self._buckets[slot] = {item}
+        else:
+            bucket.add(item)
+
+    def after(self, item: Timed, seconds: float) -> float:
+        """As :meth:`place`, that long from now. Returns the deadline."""
+        when = self.now() + seconds
+        self.place(item, when)
+        return when
+
+    def remove(self, item: Timed) -> None:
+        """Forget an item; one that is not here is ignored."""
+        slot = item.slot
+        if slot < 0:
+            return
+        item.slot = -1
+        bucket = self._buckets.get(slot)
+        if bucket is not None:
+            bucket.discard(item)
+            if not bucket:
+                del self._buckets[slot]
+
+    def close(self) -> None:
+        """Stop turning and forget everything."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for bucket in self._buckets.values():
+            for item in bucket:
+                item.slot = -1
+        self._buckets.clear()
+        self._loop = None
+
+    def _arm(self, now: float) -> None:
+        assert self._loop is not None
+        self._timer = self._loop.call_later((self._next + 1) * self.resolution - now, self._turn)
+
+    def _turn(self) -> None:
+        now = self.now()
+        # At least one bucket: a division may fall short of the moment that the timer was set to, by the last digit.
+        last = max(int(now / self.resolution), self._next + 1)
+        for slot in range(self._next + 1, last + 1):
+            self._next = slot  # before the actions: what they place belongs into a bucket that is still to come
+            for item in self._buckets.pop(slot, ()):
+                if item.slot != slot:
+                    continue  # one of the items before it removed it, or put it off
+                item.slot = -1
+                try:
+                    item.on_due(now)
+                except Exception:
+                    log.exception("a deadline's action failed")
+        if self._buckets:
+            self._arm(self.now())
+        else:
+            self._timer = None

@@ -1,0 +1,84 @@
+"""Who serves a new connection of uvicorn's: its first bytes decide.
+
+A plain WebSocket handshake, as clients send it, comes whole with the first read. It is answered on the spot, without
+the HTTP parser and the request that uvicorn would rebuild for its WebSocket class. Everything else goes to uvicorn's
+HTTP, with the short cut of :mod:`.fastpolling`, and so does a handshake that looks the least bit odd: the way through
+uvicorn is the plain path, and a test holds both equal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final, cast
+
+from ..engine.base import BaseEngine
+from ..http.head import whole_head
+from ..http.request import Request
+from .polling import FastPolling
+from .upgrade import UpgradeProtocol
+
+__all__ = ["Door", "plain_handshake"]
+
+UPGRADES: Final = frozenset({"upgrade", "keep-alive, upgrade"})
+
+
+def plain_handshake(data: bytes, path: str) -> Request | None:
+    """The request for a WebSocket on ``path`` that ``data`` is from beginning to end, else ``None``."""
+    request = whole_head(data)
+    if request is None or request.path != path or request.method != "GET":
+        return None
+    headers = request.headers
+    if headers.get("upgrade", "").lower() != "websocket" or headers.get("connection", "").lower() not in UPGRADES:
+        return None
+    return None if "content-length" in headers or "transfer-encoding" in headers else request
+
+
+class Door(UpgradeProtocol):
+    """A new connection. It becomes a WebSocket's, or steps aside for uvicorn's HTTP.
+
+    Args:
+        engine: Takes the handshakes for its path.
+        stock: uvicorn's own WebSocket class, for all other paths.
+        context: uvicorn's.
+    """
+
+    __slots__ = ("_due", "slot")
+
+    def __init__(self, engine: BaseEngine[Any], stock: Any, **context: Any) -> None:
+        super().__init__(engine, stock, **context)
+        self.slot = -1
+        self._due = 0.0
+        """When the head of the first request must be there."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._due = self._engine.wheel.after(self, self._engine.settings.head_timeout)
+
+    def data_received(self, data: bytes) -> None:
+        if self._request is not None:  # not the first bytes
+            super().data_received(data)
+            return
+        self._engine.wheel.remove(self)
+        request = None if self._context["config"].root_path else plain_handshake(data, self._engine.settings.path)
+        if request is None:
+            self._to_http().data_received(data)
+        else:
+            request.peer, request.secure = self._other_end()
+            self.take(request)
+
+    def _to_http(self) -> FastPolling:
+        transport = cast(asyncio.Transport, self._transport)
+        self._connections.discard(self)
+        http = FastPolling(self._engine, **self._context)
+        http.connection_made(transport, self._due)
+        transport.set_protocol(http)
+        return http
+
+    def on_due(self, now: float) -> None:
+        """It said nothing in time."""
+        if self._transport is not None:
+            self._to_http()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._engine.wheel.remove(self)
+        super().connection_lost(exc)

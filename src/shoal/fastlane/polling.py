@@ -1,0 +1,232 @@
+"""Long-polling on uvicorn's own connection: the behaviour of :mod:`.polling` without a task and an ASGI scope for each
+request.
+
+Requests of a session that polls on this node take the short cut, when they are plain, come whole, and nothing else is
+under way on their connection. All others are uvicorn's, on the same connection, and a test holds both ways equal. What
+a request does to its session is decided in :mod:`.polling` alone.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Final, NamedTuple
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from ..asgi.polling import PollingLane, answer_poll, decode_post
+from ..engine.base import BaseEngine
+from ..engine.connection import Connection
+from ..http.cors import cors_headers
+from ..http.head import FIELDS, LINE, MAX_PLAIN, body_length
+from ..http.request import Request
+from ..http.responses import Header, Response
+from ..protocol.engineio import Packet
+from .bounded_http import BoundedHttp
+
+__all__ = ["FastPolling"]
+
+# Header blocks that a connection remembers: one of its GETs, and those of POSTs of a few lengths.
+MAX_KNOWN: Final = 4
+MAX_REMEMBERED: Final = 2048  # bytes of one of them
+MAX_BEHIND: Final = 65536  # bytes that wait behind a request; uvicorn's bound for a body that nobody reads
+
+
+class Block(NamedTuple):
+    """What there is to know of a header block, which clients send again and again."""
+
+    length: int
+    """Bytes of the body."""
+    cors: list[Header]
+
+
+class FastPolling(BoundedHttp):
+    """One connection that speaks HTTP to an engine.
+
+    Args:
+        engine: Whose sessions poll here.
+        context: uvicorn's.
+    """
+
+    def __init__(self, engine: BaseEngine[Any], **context: Any) -> None:
+        super().__init__(engine.settings, engine.stats, **context)
+        self._engine = engine
+        self._path = engine.settings.path.encode()
+        self._simple = not (self.access_log or self.root_path or self.limit_concurrency)
+        self._known: dict[tuple[str, bytes], Block] = {}
+        self._lane: PollingLane | None = None
+        """Whose request took the short cut and has no answer yet."""
+        self._request: Request | None = None
+        self._cors: list[Header] = []
+        self._poll: Any = None
+        """What answers the GET that waits here."""
+        self._behind = b""
+        """What came while a request waited for its answer."""
+        self._last = False
+        self.slot = -1
+
+    # ---- which way
+
+    def data_received(self, data: bytes) -> None:
+        if self._lane is not None or self._behind:
+            self._behind += data
+            if len(self._behind) > MAX_BEHIND:  # not before: who does not read hears of no end
+                self.flow.pause_reading()
+        elif not (self._is_free() and self._take(data)):
+            self._engine.wheel.remove(self)
+            super().data_received(data)
+
+    def _is_free(self) -> bool:
+        """Whether nothing is under way by uvicorn's way: the next byte begins the request that is answered next."""
+        return (
+            self._simple
+            and not self.reading
+            and (self.cycle is None or self.cycle.response_complete)
+            and not self.flow.write_paused
+        )
+
+    def _take(self, data: bytes) -> bool:
+        """Serve a request by the short cut. Returns whether it may take it; if not, nothing has happened."""
+        line = LINE.match(data)
+        if line is None:
+            return False
+        method, target = line.groups()
+        path, _, query = target.partition(b"?")
+        start = line.end()
+        end = data.find(b"\r\n\r\n", start, start + MAX_PLAIN) + 4
+        if path != self._path or end < start:
+            return False
+        request = Request(method.decode(), self._engine.settings.path, query, data[start:end], "", False)
+        block = self._block(request)
+        if block is None or len(data) != end + block.length:
+            return False
+        connection = self._session(request)
+        lane = connection.lane if connection is not None else None
+        if connection is None or not isinstance(lane, PollingLane):
+            return False
+        if method == b"POST":
+            if lane.posting or lane.paused or block.length > self._settings.max_payload:
+                return False
+            self._begin(lane, request, block)
+            self._post(connection, lane, data[end:])
+        else:
+            if lane.poll is not None:
+                return False
+            self._begin(lane, request, block)
+            self._get(lane)
+        return True
+
+    def _block(self, request: Request) -> Block | None:
+        """What its header block says; ``None`` if the request must not take the short cut."""
+        raw = request.raw_headers
+        assert isinstance(raw, bytes)
+        key = request.method, raw
+        block = self._known.get(key)
+        if block is not None:
+            return block
+        length = body_length(request) if FIELDS.fullmatch(raw) is not None else None
+        if length is None:
+            return None
+        block = Block(length, cors_headers(self._settings, request))
+        if len(raw) <= MAX_REMEMBERED:
+            if len(self._known) == MAX_KNOWN:
+                self._known.clear()
+            self._known[key] = block
+        return block
+
+    def _session(self, request: Request) -> Connection | None:
+        """The session of a request that may go on, as :meth:`EngineApp` and :func:`serve_polling` look it up."""
+        engine, query = self._engine, request.query
+        if "headers" in engine.listeners or query.get("transport") != "polling" or "sid" not in query:
+            return None
+        if "polling" not in self._settings.transports:
+            return None
+        connection = engine.sessions.get(query["sid"])
+        return None if connection is None or connection.expired(engine.wheel.now()) else connection
+
+    # ---- the short cut
+
+    def _begin(self, lane: PollingLane, request: Request, block: Block) -> None:
+        self._unset_keepalive_if_required()
+        self._head_is_there()
+        if self.client is not None:
+            request.peer = self.client[0]
+        request.secure = self.scheme == "https"
+        self._lane, self._request, self._cors = lane, request, block.cors
+
+    def _get(self, lane: PollingLane) -> None:
+        packets = lane.collect()
+        self._poll = self._answer_get
+        if packets:
+            self._answer_get(packets)
+        else:
+            lane.wait(self._poll)
+
+    def _answer_get(self, packets: list[Packet] | None) -> bool:
+        if self._poll is None or self._request is None or self.transport.is_closing():
+            return False
+        self._poll = None
+        self._answer(answer_poll(self._engine, self._request, packets))
+        return True
+
+    def _post(self, connection: Connection, lane: PollingLane, body: bytes) -> None:
+        packets = decode_post(connection, body)
+        lane.posting = True
+        response = lane.deliver(packets)
+        if response is None:
+            self._engine.spawn(self._post_rest(lane, packets))
+        else:
+            lane.posting = False
+            self._answer(response)
+
+    async def _post_rest(self, lane: PollingLane, packets: deque[Packet]) -> None:
+        """Go on with a POST, in the middle of which reading was paused."""
+        try:
+            self._answer(await lane.deliver_all(packets))
+        finally:
+            lane.posting = False
+            if self._lane is lane:  # the engine ends
+                self.transport.close()
+
+    def _answer(self, response: Response) -> None:
+        self._lane = self._request = None
+        if self.transport.is_closing():
+            return
+        length = (b"content-length", b"%d" % len(response.body))
+        headers = [*self.server_state.default_headers, *response.headers, *self._cors, length]
+        lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[response.status], lines, response.body))
+        self.server_state.total_requests += 1
+        if self._last:
+            self.transport.close()
+        elif self._behind:
+            self._engine.later(self._catch_up)
+        else:
+            self._engine.wheel.after(self, self.timeout_keep_alive)
+
+    def _catch_up(self) -> None:
+        data, self._behind = self._behind, b""
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            self.data_received(data)
+
+    # ---- end
+
+    def on_due(self, now: float) -> None:
+        """Nothing came for as long as uvicorn keeps a connection that says nothing."""
+        if self._lane is None and not self._behind:
+            self.timeout_keep_alive_handler()
+
+    def shutdown(self) -> None:
+        """uvicorn is going down: a request that waits still gets its answer."""
+        if self._lane is None:
+            super().shutdown()
+        else:
+            self._last = True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._engine.wheel.remove(self)
+        lane, poll = self._lane, self._poll
+        self._lane = self._poll = None
+        super().connection_lost(exc)
+        if lane is not None and poll is not None and lane.poll is poll:
+            lane.left()

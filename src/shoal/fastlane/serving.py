@@ -1,0 +1,162 @@
+"""Run an ASGI application under uvicorn, with the fast lane where the application has an engine.
+
+uvicorn does HTTP, TLS, lifespan and signals. This module opens the listening sockets itself, so that a port in use is
+one clear error before anything starts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import gc
+import importlib
+import logging
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import uvicorn
+
+from ..asgi.application import Beside
+from ..engine.base import BaseEngine
+from ..engine.stats import EngineStats
+from ..errors import ConfigurationError
+from ..settings import EngineSettings
+from .bounded_http import BoundedHttp
+from .first_bytes import Door
+from .upgrade import UpgradeProtocol
+
+__all__ = ["run"]
+
+log = logging.getLogger("shoal.engine")
+
+BACKLOG: Final = 2048
+# Requests that are being answered get this long when the server stops; connections are told to close at once.
+GRACEFUL_SHUTDOWN: Final = 3
+
+
+def run(
+    app: Any,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    *,
+    shared_port: int | None = None,
+    log_level: str = "info",
+    on_started: Callable[[], None] | None = None,
+    ssl_certfile: str | None = None,
+    ssl_keyfile: str | None = None,
+) -> None:
+    """Serve an application until SIGINT or SIGTERM.
+
+    Args:
+        app: Any ASGI application; a :class:`shoal.Server` or :class:`shoal.Engine`, alone or in front of another one,
+            gets the fast lane.
+        host: Address to listen on.
+        port: Port to listen on.
+        shared_port: A second port, which other processes may listen on too: the kernel spreads connections over them.
+        log_level: Level of uvicorn's log.
+        on_started: Called once connections are accepted.
+        ssl_certfile, ssl_keyfile: PEM files; with them, TLS.
+
+    Raises:
+        ConfigurationError: An address cannot be listened on, or ``app`` is no ASGI application.
+    """
+    if not callable(app):
+        raise ConfigurationError(f"{type(app).__name__} is no ASGI application")
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(_listen(host, port, shared=False))]
+        if shared_port is not None:
+            sockets.append(stack.enter_context(_listen(host, shared_port, shared=True)))
+        config = uvicorn.Config(
+            app,
+            lifespan="on" if engine_of(app) is not None else "auto",
+            ws=_websocket_class(app),
+            http=_http_class(app),
+            log_level=log_level,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            # For our own requests `trusted_proxies` has the word; an application beside keeps uvicorn's.
+            proxy_headers=engine_of(app) is None or isinstance(app, Beside),
+            timeout_graceful_shutdown=GRACEFUL_SHUTDOWN,
+            ssl_certfile=ssl_certfile,
+            ssl_keyfile=ssl_keyfile,
+            backlog=BACKLOG,
+        )
+        server = _Server(config, engine_of(app), on_started)
+        with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again after an orderly stop
+            server.run(sockets=sockets)
+        if not server.started:
+            sys.exit(1)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, with a word when it listens, and an end that sessions know of."""
+
+    def __init__(
+        self, config: uvicorn.Config, engine: BaseEngine[Any] | None, on_started: Callable[[], None] | None
+    ) -> None:
+        super().__init__(config)
+        self._engine = engine
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        # What is here now stays until the end: the collector need not look through it each time that many clients come.
+        gc.freeze()
+        if self.started and self._on_started is not None:
+            self._on_started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close the sessions first: a waiting poll would hold uvicorn up, and clients can leave for other nodes."""
+        for listener in self.servers:
+            listener.close()
+        if self._engine is not None:
+            for session in list(self._engine.sessions.values()):
+                session.close("server shutting down")
+        await super().shutdown(sockets)
+
+
+def engine_of(app: Any) -> BaseEngine[Any] | None:
+    """The engine that an application has, if it says so by being one or by an attribute ``engine``."""
+    if isinstance(app, BaseEngine):
+        return app
+    engine = getattr(app, "engine", None)
+    return engine if isinstance(engine, BaseEngine) else None
+
+
+def _websocket_class(app: Any) -> Any:
+    engine = engine_of(app)
+    return "auto" if engine is None else functools.partial(UpgradeProtocol, engine, _stock_websockets())
+
+
+def _http_class(app: Any) -> Any:
+    engine = engine_of(app)
+    if engine is None:
+        return functools.partial(BoundedHttp, EngineSettings(), EngineStats())
+    return functools.partial(Door, engine, _stock_websockets())
+
+
+def _stock_websockets() -> Any:
+    return importlib.import_module("uvicorn.protocols.websockets.auto").AutoWebSocketsProtocol
+
+
+@contextlib.contextmanager
+def _listen(host: str, port: int, *, shared: bool) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        try:
+            listener.bind((host, port))
+            listener.listen(BACKLOG)
+        except (OSError, OverflowError) as error:
+            raise ConfigurationError(f"cannot listen on {host}:{port}: {_reason(error)}") from error
+        listener.setblocking(False)
+        yield listener
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)

@@ -1,0 +1,524 @@
+"""Who may open a session, with Node's codes; the engine's events; and what a session tells of itself."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from tests.unit.asgi.polling import Poller
+
+from shoal import ConfigurationError, ConnectionRefused, Engine
+from shoal.engine.base import Refusal
+from shoal.engine.ids import new_session_id, new_socket_id, new_tag, tag_of
+from shoal.testing import TestServer, async_test
+
+REFUSALS = [
+    # method, query, code, message
+    ("GET", {"EIO": "4"}, 0, "Transport unknown"),
+    ("GET", {"EIO": "4", "transport": "abc"}, 0, "Transport unknown"),
+    ("GET", {"EIO": "4", "transport": "polling", "sid": "guess"}, 1, "Session ID unknown"),
+    ("POST", {"EIO": "4", "transport": "polling", "sid": "guess"}, 1, "Session ID unknown"),
+    ("POST", {"EIO": "4", "transport": "polling"}, 2, "Bad handshake method"),
+    ("PUT", {"EIO": "4", "transport": "polling"}, 2, "Bad handshake method"),
+    ("GET", {"EIO": "4", "transport": "websocket"}, 3, "Bad request"),
+    ("GET", {"transport": "polling"}, 5, "Unsupported protocol version"),
+    ("GET", {"EIO": "abc", "transport": "polling"}, 5, "Unsupported protocol version"),
+    ("GET", {"EIO": "3", "transport": "polling"}, 5, "Unsupported protocol version"),
+]
+
+
+@pytest.mark.parametrize(("method", "query", "code", "message"), REFUSALS)
+def test_a_bad_request_is_refused_with_nodes_words(method: str, query: dict[str, str], code: int, message: str) -> None:
+    """400 and a body of code and message; it is counted and told to who listens."""
+
+    @async_test
+    async def check() -> None:
+        engine = Engine()
+        told: list[tuple[int, str]] = []
+        engine.on("connection_error")(lambda refusal, request: told.append((refusal.code, request.url)))
+        async with TestServer(engine) as server:
+            response = await server.request(method, server.path, query=query)
+            assert (response.status, response.json) == (400, {"code": code, "message": message})
+            assert engine.refused == {code: 1}
+            assert [entry[0] for entry in told] == [code]
+            assert engine.sessions == {}
+
+    check()
+
+
+@pytest.mark.parametrize(
+    ("query", "code"), [({"EIO": "3"}, 5), ({"EIO": ""}, 5), ({"transport": "polling"}, 3), ({"transport": "x"}, 0)]
+)
+def test_a_bad_websocket_is_refused_before_it_is_accepted(query: dict[str, str], code: int) -> None:
+    @async_test
+    async def check() -> None:
+        async with TestServer(Engine()) as server:
+            with pytest.raises(ConnectionRefused) as caught:
+                await server.open(query=query)
+            assert caught.value.data == {"status": 400, "code": code}
+
+    check()
+
+
+class TestAllowRequest:
+    @pytest.mark.parametrize("transport", ["polling", "websocket"])
+    @pytest.mark.parametrize("is_async", [False, True])
+    def test_the_application_decides(self, transport: str, is_async: bool) -> None:
+        """None and True allow; a text, a Refusal, anything else and an exception do not."""
+
+        @async_test
+        async def check() -> None:
+            engine = Engine()
+            answers: list[tuple[Any, int, int]] = [
+                (None, 200, 0),
+                (True, 200, 0),
+                ("not today", 403, 4),
+                (Refusal(77, "own", 418), 418, 77),
+                (False, 403, 4),
+                (ZeroDivisionError("x"), 403, 4),
+            ]
+            for answer, status, code in answers:
+
+                def decide(request: Any, answer: Any = answer) -> Any:
+                    if isinstance(answer, Exception):
+                        raise answer
+                    return answer
+
+                async def decide_later(request: Any, decide: Any = decide) -> Any:
+                    await asyncio.sleep(1)
+                    return decide(request)
+
+                engine.allow_request = decide_later if is_async else decide
+                async with TestServer(engine) as server:
+                    assert await self.attempt(server, transport) == (status, code)
+
+        check()
+
+    async def attempt(self, server: TestServer, transport: str) -> tuple[int, int]:
+        if transport == "polling":
+            response = await Poller(server).request("GET")
+            return response.status, 0 if response.status == 200 else response.json["code"]
+        try:
+            await server.open()
+        except ConnectionRefused as refused:
+            return refused.data["status"], refused.data["code"]
+        return 200, 0
+
+
+class TestAddresses:
+    @async_test
+    async def test_the_sessions_of_one_address_are_bounded(self) -> None:
+        """429; others are not concerned, and each that leaves makes room."""
+        engine = Engine(max_connections_per_address=2)
+        async with TestServer(engine) as server:
+            first = await server.open(address="1.1.1.1")
+            await server.open(address="1.1.1.1")
+            with pytest.raises(ConnectionRefused) as caught:
+                await server.open(address="1.1.1.1")
+            assert caught.value.data == {"status": 429, "code": 4}
+            assert engine.stats.too_many_connections == 1
+            await server.open(address="2.2.2.2")
+            first.drop()
+            await server.settle()
+            await server.open(address="1.1.1.1")
+        assert engine.addresses == {}
+
+    @async_test
+    async def test_behind_a_proxy_the_clients_address_counts(self) -> None:
+        engine = Engine(max_connections_per_address=1, trusted_proxies="10.0.0.0/8")
+        async with TestServer(engine) as server:
+            for client in ("1.1.1.1", "2.2.2.2"):
+                await server.open(address="10.0.0.1", headers={"X-Forwarded-For": client})
+            with pytest.raises(ConnectionRefused):
+                await server.open(address="10.0.0.2", headers={"X-Forwarded-For": "1.1.1.1"})
+
+    @async_test
+    async def test_a_burst_during_a_slow_decision_does_not_pass_the_bound(self) -> None:
+        """Twenty handshakes are being decided at once; two sessions are opened."""
+        engine = Engine(max_connections_per_address=2)
+
+        async def slow(request: Any) -> None:
+            await asyncio.sleep(1)
+
+        engine.allow_request = slow
+        async with TestServer(engine) as server:
+            attempts = [server.open() for _ in range(20)]
+            results = await asyncio.gather(*attempts, return_exceptions=True)
+            assert sum(not isinstance(result, Exception) for result in results) == 2
+            assert engine.clients_count == 2
+
+
+class TestEvents:
+    @async_test
+    async def test_they_are_told_in_order(self) -> None:
+        """connect, message, disconnect with Node's reason; a handler may be async."""
+        engine = Engine()
+        seen: list[Any] = []
+
+        @engine.on("connect")
+        def connect(session: Any) -> None:
+            seen.append(("connect", session.transport))
+
+        @engine.on("message")
+        async def message(session: Any, data: Any) -> None:
+            await asyncio.sleep(0)
+            seen.append(data)
+
+        @engine.on("disconnect")
+        def disconnect(session: Any, reason: str) -> None:
+            seen.append(reason)
+
+        async with TestServer(engine) as server:
+            connection = await server.open()
+            connection.send("4a")
+            await server.settle()
+            connection.send("1")
+            await server.settle()
+        assert seen == [("connect", "websocket"), "a", "transport close"]
+
+    @async_test
+    async def test_headers_can_be_added(self) -> None:
+        """initial_headers on the first answer, headers on each, on both transports; line breaks are not let through."""
+        engine = Engine(cookie="io")
+        engine.on("initial_headers")(lambda headers, request: headers.update({"X-First": "1", "X-Bad": "a\r\nb"}))
+        engine.on("headers")(lambda headers, request: headers.update({"X-Each": "1"}))
+        async with TestServer(engine) as server:
+            poller = await Poller(server).open()
+            assert poller.handshake.headers["x-first"] == poller.handshake.headers["x-each"] == "1"
+            assert "x-bad" not in poller.handshake.headers
+            assert poller.handshake.headers["set-cookie"].startswith(f"io={poller.sid};")
+            await poller.post("4a")
+            engine.sessions[poller.sid].send("a")
+            response = await poller.request("GET")
+            assert "x-first" not in response.headers
+            assert response.headers["x-each"] == "1"
+            connection = await server.open()
+            assert connection.headers["x-first"] == connection.headers["x-each"] == "1"
+
+    @async_test
+    async def test_one_that_raises_hurts_nobody(
+        self,
+    ) -> None:
+        engine = Engine()
+        seen: list[Any] = []
+
+        @engine.on("message")
+        def broken(session: Any, data: Any) -> None:
+            raise ZeroDivisionError
+
+        @engine.on("message")
+        async def broken_later(session: Any, data: Any) -> None:
+            raise ZeroDivisionError
+
+        engine.on("message")(lambda session, data: seen.append(data))
+        async with TestServer(engine) as server:
+            connection = await server.open()
+            connection.send("4a")
+            connection.send("4b")
+            await server.settle()
+            assert seen == ["a", "b"]
+
+    def test_unknown_ones_are_refused(self) -> None:
+        with pytest.raises(ConfigurationError, match="unknown event 'mesage'"):
+            Engine().on("mesage")
+
+    @async_test
+    async def test_they_can_be_taken_back(self) -> None:
+        engine = Engine()
+        seen: list[str] = []
+
+        def one(session: Any, data: str) -> None:
+            seen.append("one")
+
+        def two(session: Any, data: str) -> None:
+            seen.append("two")
+
+        engine.on("message")(one)
+        engine.on("message")(two)
+        engine.off("message", one)
+        async with TestServer(engine) as server:
+            connection = await server.open()
+            connection.send("4a")
+            await server.settle()
+            engine.off("message")
+            connection.send("4a")
+            await server.settle()
+        assert seen == ["two"]
+        engine.off("message")
+
+
+@pytest.mark.parametrize(
+    ("packet", "reason"),
+    [
+        ("1", "transport close"),
+        ("2", "transport error"),
+        ("x", "parse error"),
+        ("", "parse error"),
+        ("7", "parse error"),
+    ],
+)
+def test_a_packet_that_ends_a_session(packet: str, reason: str) -> None:
+    """With Node's reasons; packets that mean nothing here are ignored."""
+
+    @async_test
+    async def check() -> None:
+        engine = Engine()
+        reasons: list[str] = []
+        engine.on("disconnect")(lambda session, why: reasons.append(why))
+        async with TestServer(engine) as server:
+            connection = await server.open()
+            for ignored in ("0", "5", "6", "3", "3probe"):
+                connection.send(ignored)
+            await server.settle()
+            assert reasons == []
+            connection.send(packet)
+            await connection.closed()
+        assert reasons == [reason]
+
+    check()
+
+
+@async_test
+async def test_a_message_that_is_no_utf8_ends_the_session() -> None:
+    """An ASGI server decodes by itself; the fast lane hands over bytes. A lone surrogate stands for both here."""
+    engine = Engine()
+    async with TestServer(engine) as server:
+        connection = await server.open()
+        connection.send("4\ud800")
+        await connection.closed()
+        assert engine.sessions == {}
+
+
+@async_test
+async def test_a_message_beyond_max_payload_closes_the_websocket_with_1009() -> None:
+    """Text and binary; as large as the bound is let through, and another client's messages go on."""
+    engine = Engine(max_payload=100)
+    got: list[Any] = []
+    engine.on("message")(lambda session, data: got.append(len(data)))
+    async with TestServer(engine) as server:
+        other = await server.open()
+        for large in ("4" + "x" * 100, b"x" * 101, "4" + "é" * 50):
+            connection = await server.open()
+            connection.send("4" + "x" * 99)
+            connection.send(b"x" * 100)
+            connection.send(large)
+            assert await connection.closed() == 1009
+            other.send("4ok")
+            await server.settle()
+        assert got == [99, 100, 2] * 3
+        assert engine.stats.too_large == 3
+
+
+@async_test
+async def test_a_client_that_does_not_read_is_cut_off_at_the_bound() -> None:
+    """The other client reads on."""
+    engine = Engine(max_outbox=50_000)
+    reasons: list[str] = []
+    engine.on("disconnect")(lambda session, reason: reasons.append(reason))
+    async with TestServer(engine) as server:
+        good, bad = await server.open(), await server.open()
+        bad.pause()
+        for number in range(30):
+            for session in list(engine.sessions.values()):
+                session.send(f"{number}" + "x" * 5_000)
+            await server.settle()
+        assert reasons == ["transport error"]
+        assert engine.outbox_stats.overflows == 1
+        assert [(await good.receive())[:3] for _ in range(30)][-1] == "429"
+
+
+@async_test
+async def test_closing_the_engine_closes_every_session() -> None:
+    """What was sent before arrives first; nothing is left in the wheel."""
+    engine = Engine()
+    reasons: list[str] = []
+    engine.on("disconnect")(lambda session, reason: reasons.append(reason))
+    async with TestServer(engine) as server:
+        connection, poller = await server.open(), await Poller(server).open()
+        pending = poller.poll()
+        await server.settle()
+        for session in engine.sessions.values():
+            if session.transport == "websocket":
+                session.send("last")
+        await engine.close()
+        assert await connection.receive() == "4last"
+        assert await connection.closed() == 1000
+        assert (await pending).text == "1"
+        assert reasons == ["server shutting down"] * 2
+        assert len(engine.wheel) == 0
+        assert (await server.open()).open  # and it can be used again
+
+
+@async_test
+async def test_a_session_tells_what_it_is() -> None:
+    """Its listeners hear of its end once; after it, sending and closing do nothing."""
+    engine = Engine()
+    async with TestServer(engine) as server:
+        connection = await server.open()
+        [session] = engine.sessions.values()
+        assert session.id == connection.handshake["sid"]
+        assert (session.transport, session.open, session.buffered) == ("websocket", True, 0)
+        closed: list[str] = []
+        session.on("close")(closed.append)
+        session.close("enough")
+        session.close("again")
+        session.send("late")
+        assert closed == ["enough"]
+        assert not session.open
+        await connection.closed()
+
+
+def test_ids_begin_with_their_nodes_tag_and_never_repeat() -> None:
+    """A session's id holds 128 random bits, a socket's has the 20 characters that peers expect."""
+    tag = new_tag()
+    sessions = {new_session_id(tag) for _ in range(1_000)}
+    sockets = {new_socket_id(tag) for _ in range(1_000)}
+    assert len(sessions) == len(sockets) == 1_000
+    assert {len(sid) for sid in sockets} == {20}
+    assert {len(sid) for sid in sessions} == {6 + 22}
+    assert {tag_of(each) for each in sessions | sockets} == {tag}
+    assert len({new_tag() for _ in range(1_000)}) == 1_000
+
+
+@async_test
+async def test_a_sessions_messages_are_handled_one_at_a_time() -> None:
+    """Coroutine handlers too: in order, between `connect` and `disconnect`, and one that fails stops nobody."""
+    engine = Engine()
+    seen: list[Any] = []
+    at_work = 0
+
+    async def note(what: Any) -> None:
+        nonlocal at_work
+        assert at_work == 0
+        at_work += 1
+        await asyncio.sleep(0)
+        at_work -= 1
+        seen.append(what)
+        if what == "fails":
+            raise RuntimeError("on purpose")
+
+    engine.on("connect")(lambda session: note("connect"))
+    engine.on("message")(lambda session, data: note(data))
+    engine.on("message")(lambda session, data: seen.append(f"plain {data}"))
+    engine.on("disconnect")(lambda session, reason: note(reason))
+    async with TestServer(engine) as server:
+        ws = await server.open()
+        for message in ("4a", "4fails", "4b", "1"):
+            ws.send(message)
+        await server.settle()
+    assert [entry for entry in seen if not entry.startswith("plain")] == [
+        "connect",
+        "a",
+        "fails",
+        "b",
+        "transport close",
+    ]
+    assert len(seen) == 8
+
+
+@async_test
+async def test_messages_that_wait_are_bounded() -> None:
+    """Beyond `max_waiting_events` nothing is read from that session, and nothing is lost; another one goes on."""
+    engine = Engine(max_waiting_events=4)
+    gate = asyncio.Event()
+    seen: list[str] = []
+
+    async def slow(session: Any, data: str) -> None:
+        if data.startswith("slow"):
+            await gate.wait()
+        seen.append(data)
+
+    engine.on("message")(slow)
+    async with TestServer(engine) as server:
+        flood, other = await server.open(), await server.open()
+        for number in range(100):
+            flood.send(f"4slow {number}")
+        await server.settle()
+        assert engine.stats.pauses == 1
+        assert len(asyncio.all_tasks()) < 20
+        other.send("4hello")
+        await server.settle()
+        assert seen == ["hello"]
+        gate.set()
+        await server.settle()
+        assert seen[1:] == [f"slow {number}" for number in range(100)]
+
+
+@async_test
+async def test_the_end_of_a_session_is_told_though_a_handler_hangs() -> None:
+    """When the engine closes; what still waited is not handled."""
+    engine = Engine()
+    told: list[str] = []
+
+    async def hang(session: Any, data: str) -> None:
+        await asyncio.Event().wait()
+
+    engine.on("message")(hang)
+    engine.on("disconnect")(lambda session, reason: told.append(reason))
+    async with TestServer(engine) as server:
+        ws = await server.open()
+        ws.send("4a")
+        ws.send("4b")
+        await server.settle()
+        await engine.close()
+        assert told == ["server shutting down"]
+
+
+@async_test
+async def test_a_handler_that_awaits_something_cancelled_only_fails() -> None:
+    """It is not the session's task that was cancelled: the next events are handled."""
+    engine = Engine()
+    told: list[str] = []
+
+    async def fail(session: Any, data: str) -> None:
+        told.append(data)
+        task = asyncio.create_task(asyncio.sleep(60))
+        task.cancel()
+        await task
+
+    engine.on("message")(fail)
+    engine.on("disconnect")(lambda session, reason: told.append(reason))
+    async with TestServer(engine) as server:
+        ws = await server.open()
+        for message in ("4a", "4b", "1"):
+            ws.send(message)
+        await server.settle()
+    assert told == ["a", "b", "transport close"]
+
+
+@async_test
+async def test_what_a_plain_handler_causes_comes_behind_it() -> None:
+    """One that closes its own session is through before the handlers of `disconnect` begin."""
+    engine = Engine()
+    told: list[str] = []
+
+    def close(session: Any, data: str) -> None:
+        told.append("begins")
+        session.close()
+        told.append("ends")
+
+    engine.on("message")(close)
+    engine.on("message")(lambda session, data: told.append("the other"))
+    engine.on("disconnect")(lambda session, reason: told.append(reason))
+    async with TestServer(engine) as server:
+        ws = await server.open()
+        ws.send("4a")
+        await server.settle()
+    assert told == ["begins", "ends", "the other", "forced close"]
+
+
+@async_test
+async def test_coroutine_handlers_hear_of_the_engines_end() -> None:
+    engine = Engine()
+    told: list[str] = []
+
+    async def gone(session: Any, reason: str) -> None:
+        await asyncio.sleep(0)
+        told.append(reason)
+
+    engine.on("disconnect")(gone)
+    async with TestServer(engine) as server:
+        await server.open()
+        await engine.close()
+        assert told == ["server shutting down"]

@@ -1,0 +1,151 @@
+"""The timer wheel: every deadline is met once, never early and at most one bucket late, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.unit.fuzz import examples
+
+from shoal.engine.wheel import Wheel
+from shoal.testing import Clock, async_test, run
+
+
+class Item:
+    """Remembers when it was due; `then` is what it does at that moment."""
+
+    def __init__(self, then: Callable[[], Any] = lambda: None) -> None:
+        self.slot = -1
+        self.calls: list[float] = []
+        self.then = then
+
+    def on_due(self, now: float) -> None:
+        assert now == Clock.running().now
+        self.calls.append(now)
+        self.then()
+
+
+delays = st.floats(0, 30) | st.sampled_from([0.0, 0.5, 1.0, 10.0])
+operations = st.lists(
+    st.tuples(st.just("place"), st.integers(0, 4), delays)
+    | st.tuples(st.just("remove"), st.integers(0, 4), st.just(0.0))
+    | st.tuples(st.just("wait"), st.just(0), delays),
+    max_size=25,
+)
+
+
+@settings(max_examples=examples(60))
+@given(operations, st.sampled_from([0.03, 0.1, 0.5]))
+def test_deadlines_are_met_in_time(ops: list[tuple[str, int, float]], resolution: float) -> None:
+    """Against a model that holds the last deadline of each item."""
+
+    async def main() -> None:
+        clock, wheel = Clock.running(), Wheel(resolution)
+        items = [Item() for _ in range(5)]
+        due: dict[int, float] = {}
+
+        def check() -> None:
+            for number, item in enumerate(items):
+                if item.calls:
+                    [called] = item.calls
+                    item.calls.clear()
+                    assert due[number] <= called <= due[number] + resolution + 1e-6
+                    del due[number]
+                elif number in due:
+                    assert clock.now <= due[number] + resolution + 1e-6
+            assert len(wheel) == len(due)
+
+        for name, number, seconds in ops:
+            if name == "place":
+                due[number] = clock.now + seconds
+                wheel.place(items[number], due[number])
+            elif name == "remove":
+                due.pop(number, None)
+                wheel.remove(items[number])
+            else:
+                await clock.advance(seconds)
+            check()
+        await clock.advance(31)
+        check()
+        assert due == {}
+        wheel.close()
+
+    run(main())
+
+
+@async_test
+async def test_an_item_that_was_removed_in_the_same_turn_is_not_called() -> None:
+    """Whoever comes first in a bucket may take the others out, or put them off."""
+    clock, wheel = Clock.running(), Wheel(0.5)
+    items: list[Item] = []
+
+    def first() -> None:
+        for other in items:
+            if not other.calls:
+                wheel.remove(other) if items.index(other) % 2 else wheel.place(other, clock.now + 5)
+
+    items += [Item(first) for _ in range(4)]
+    for item in items:
+        wheel.place(item, clock.now + 1)
+    await clock.advance(2)
+    assert sum(len(item.calls) for item in items) == 1
+    await clock.advance(20)
+    for number, item in enumerate(items):
+        assert len(item.calls) <= 1
+        assert item.calls or number % 2
+
+
+@async_test
+async def test_an_item_may_place_itself_again() -> None:
+    """A heartbeat goes on and on."""
+    clock, wheel = Clock.running(), Wheel(0.1)
+    item = Item(lambda: wheel.place(item, clock.now + 10))
+    wheel.place(item, clock.now + 10)
+    await clock.advance(101)
+    assert 9 <= len(item.calls) <= 10
+    wheel.close()
+
+
+@async_test
+async def test_one_that_raises_hurts_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    clock, wheel = Clock.running(), Wheel(0.1)
+    broken, sound = Item(lambda: 1 / 0), Item()
+    for item in (broken, sound):
+        wheel.place(item, clock.now + 1)
+    await clock.advance(2)
+    assert len(sound.calls) == len(broken.calls) == 1
+    assert "deadline" in caplog.text
+
+
+@async_test
+async def test_an_empty_wheel_does_not_turn() -> None:
+    """No timer is left when the last item is gone: an idle server sleeps."""
+    clock, wheel = Clock.running(), Wheel(0.5)
+    item = Item()
+    wheel.place(item, clock.now + 1)
+    await clock.advance(2)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1_000):
+            await asyncio.get_running_loop().create_future()
+    # Had it turned, a deadline of the past would have been met while nobody looked.
+    item.calls.clear()
+    wheel.place(item, clock.now - 500)
+    await clock.advance(1.1)
+    assert len(item.calls) == 1
+
+
+@async_test
+async def test_closing_forgets_everything_and_it_can_be_used_again() -> None:
+    clock, wheel = Clock.running(), Wheel(0.5)
+    item = Item()
+    wheel.place(item, clock.now + 1)
+    wheel.close()
+    await clock.advance(5)
+    assert (item.calls, item.slot, len(wheel)) == ([], -1, 0)
+    wheel.place(item, clock.now + 1)
+    await clock.advance(5)
+    assert len(item.calls) == 1

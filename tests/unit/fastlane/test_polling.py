@@ -1,0 +1,513 @@
+"""The short cut for polling requests does what the way through uvicorn's HTTP does, for any requests in any order."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from contextvars import ContextVar
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+import uvicorn
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from tests.unit.fastlane.test_first_bytes import Wire
+from tests.unit.fuzz import examples
+from uvicorn.server import ServerState
+
+from shoal import Engine
+from shoal.asgi.polling import PollingLane
+from shoal.fastlane.bounded_http import BoundedHttp
+from shoal.fastlane.polling import FastPolling
+from shoal.testing import Clock, async_test, run
+
+PATH = b"/engine.io/?EIO=4&transport=polling"
+FIELDS = [b"Host: 127.0.0.1:1111", b"User-Agent: x", b"Accept: */*", b"Origin: http://page"]
+
+
+class Fast(FastPolling):
+    """Counts the requests that took the short cut."""
+
+    short = 0
+
+    def _take(self, data: bytes) -> bool:
+        taken = super()._take(data)
+        self.short += taken
+        return taken
+
+
+class House:
+    """An engine behind uvicorn's HTTP, with the short cut or without it, and connections to it."""
+
+    def __init__(self, *, fast: bool, **options: Any) -> None:
+        self.fast = fast
+        self.engine = Engine(**options)
+        self.told: list[Any] = []
+        self.engine.on("message")(self.message)
+        self.engine.on("disconnect")(lambda session, reason: self.told.append(reason))
+        self.engine.on("connection_error")(self.refused)
+        self.config = uvicorn.Config(self.engine, ws="none", log_config=None, access_log=False, server_header=False)
+        self.config.load()
+        self.state = ServerState()
+        self.state.default_headers = [(b"date", b"today")]
+        self.wires: list[Wire] = []
+        self.sids: list[str] = []
+        self.requests = self.sent = 0
+
+    def message(self, session: Any, data: Any) -> None:
+        self.told.append(data)
+        if data == "pause":
+            session.pause_reading()
+        elif data == "close":
+            session.close()
+        else:
+            session.send(data)
+
+    def refused(self, refusal: Any, request: Any) -> None:
+        self.told.append([refusal, request.method, request.path, request.query, request.headers])
+        self.told.append([request.peer, request.secure])
+
+    def wire(self, number: int) -> Wire:
+        """A connection; one that was closed is replaced by a new one."""
+        while len(self.wires) <= number:
+            self.wires.append(self.connect())
+        if self.wires[number].closing:
+            self.lose(number)
+        return self.wires[number]
+
+    def connect(self) -> Wire:
+        wire = Wire()
+        context: Any = {"config": self.config, "server_state": self.state, "app_state": {}}
+        if self.fast:
+            wire.protocol = Fast(self.engine, **context)
+        else:
+            wire.protocol = BoundedHttp(self.engine.settings, self.engine.stats, **context)
+        wire.protocol.connection_made(wire)
+        return wire
+
+    def lose(self, number: int) -> None:
+        old = self.wires[number]
+        old.closing = True
+        old.protocol.connection_lost(None)
+        self.wires[number] = self.connect()
+        self.wires[number].written = old.written + b"|"
+
+    def waits(self, number: int) -> bool:
+        """Whether a request on this connection has no answer yet."""
+        protocol = self.wire(number).protocol
+        cycle = protocol.cycle
+        return (self.fast and protocol._lane is not None) or (cycle is not None and not cycle.response_complete)
+
+    def differs(self, name: str, arguments: list[Any]) -> bool:
+        """Whether an order may do something else here than there: one that sends requests behind such as wait.
+
+        uvicorn answers a broken request before the good ones that it was sent behind, and when the client leaves it
+        tells only the last one. Of two connections on which a request waits behind another, either may be first.
+        """
+        if name not in {"get", "post", "pieces", "line", "bytes", "drop"}:
+            return False
+        number = arguments[0]
+        if name == "drop":
+            return self.has_more(number)
+        return self.waits(number) or any(self.has_more(n) for n in range(len(self.wires)) if n != number)
+
+    def has_more(self, number: int) -> bool:
+        """Whether a request on this connection waits behind another."""
+        wire = self.wire(number)
+        protocol = wire.protocol
+        return not wire.reading or bool(protocol.pipeline) or (self.fast and bool(protocol._behind))
+
+    def hear(self, number: int, data: bytes) -> None:
+        """Bytes on a connection, unless a request waits behind another there."""
+        wire = self.wire(number)
+        if wire.reading and not self.has_more(number):
+            wire.protocol.data_received(data)
+
+    async def open(self) -> None:
+        wire = self.connect()
+        wire.protocol.data_received(b"GET " + PATH + b" HTTP/1.1\r\n\r\n")
+        await self.rest()
+        found = re.search(rb'"sid":"([^"]*)"', wire.written)
+        assert found is not None, wire.written
+        self.sids.append(found[1].decode())
+        wire.closing = True
+        wire.protocol.connection_lost(None)
+
+    def session(self, number: int) -> Any:
+        return self.engine.sessions.get(self.sids[number])
+
+    async def rest(self) -> None:
+        for _ in range(12):
+            await asyncio.sleep(0)
+
+    def seen(self) -> dict[str, Any]:
+        """Everything that a client or an application can see. Ids differ from one engine to the next."""
+        written = [wire.written for wire in self.wires]
+        for number, sid in enumerate(self.sids):
+            written = [text.replace(sid.encode(), b"<%d>" % number) for text in written]
+        told = repr(self.told)
+        for number, sid in enumerate(self.sids):
+            told = told.replace(sid, f"<{number}>")
+        return {
+            "written": written,
+            "closing": [wire.closing for wire in self.wires],
+            "told": told,
+            "stats": asdict(self.engine.stats),
+            "refused": dict(self.engine.refused),
+            "outboxes": asdict(self.engine.outbox_stats),
+            "open": [sid in self.engine.sessions for sid in self.sids],
+            "waits": [session and list(session.outbox.held) for session in map(self.session, range(len(self.sids)))],
+            "answered": self.state.total_requests,
+        }
+
+    async def end(self) -> None:
+        """Nothing may be left."""
+        for wire in self.wires:
+            if not wire.closing:
+                wire.protocol.shutdown()
+        await self.engine.close()
+        await self.rest()
+        assert all(wire.closing for wire in self.wires)
+        for wire in self.wires:
+            wire.protocol.connection_lost(None)
+        await self.rest()
+        assert not self.state.connections
+        await Clock.running().advance(60.0)
+        assert not len(self.engine.wheel)
+
+
+def request(line: bytes, fields: list[bytes], body: bytes | None = None) -> bytes:
+    length = [] if body is None else [b"Content-Length: %d" % len(body)]
+    return b"\r\n".join([line, *fields, *length, b"", body or b""])
+
+
+class Life:
+    """Orders, and what each does to a house."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+
+    async def get(self, wire: int, sid: int, fields: list[bytes], query: bytes = b"") -> None:
+        target = PATH + b"&sid=" + self.house.sids[sid].encode() + query
+        self.house.hear(wire, request(b"GET " + target + b" HTTP/1.1", fields))
+
+    async def post(self, wire: int, sid: int, fields: list[bytes], body: bytes) -> None:
+        target = PATH + b"&sid=" + self.house.sids[sid].encode()
+        self.house.hear(wire, request(b"POST " + target + b" HTTP/1.1", fields, body))
+
+    async def pieces(self, wire: int, sid: int, cut: int, body: bytes) -> None:
+        """A POST in two pieces, with a GET right behind it."""
+        target = PATH + b"&sid=" + self.house.sids[sid].encode()
+        data = request(b"POST " + target + b" HTTP/1.1", FIELDS, body)
+        data += request(b"GET " + target + b" HTTP/1.1", FIELDS)
+        self.house.hear(wire, data[:cut])
+        await self.house.rest()
+        if not self.house.wires[wire].closing:
+            self.house.hear(wire, data[cut:])
+
+    async def line(self, wire: int, line: bytes) -> None:
+        """An odd request, session 0's id in place of SID."""
+        sid = self.house.sids[0].encode()
+        self.house.hear(wire, request(line.replace(b"SID", sid), FIELDS))
+
+    async def bytes(self, wire: int, data: bytes) -> None:
+        self.house.hear(wire, data)
+
+    async def send(self, sid: int) -> None:
+        session = self.house.session(sid)
+        if session is not None:
+            self.house.sent += 1
+            session.send(f"said {self.house.sent}")
+
+    async def resume(self, sid: int) -> None:
+        session = self.house.session(sid)
+        if session is not None:
+            session.resume_reading()
+
+    async def close(self, sid: int, abort: bool) -> None:
+        session = self.house.session(sid)
+        if session is not None:
+            session.close("closed", abort=abort)
+
+    async def drop(self, wire: int) -> None:
+        """Over ASGI a client that leaves a GET is noticed within a second; so nothing happens in that time."""
+        self.house.wire(wire)
+        self.house.lose(wire)
+        await Clock.running().advance(9.0)
+
+    async def wait(self, seconds: float) -> None:
+        """No sum of these comes near the five seconds of keep-alive, which the short cut's wheel ends somewhat late."""
+        await Clock.running().advance(seconds)
+
+
+wires, sids = st.integers(0, 2), st.integers(0, 1)
+fields = st.just(FIELDS) | st.lists(
+    st.sampled_from(
+        [
+            *FIELDS,
+            b"Connection: keep-alive",
+            b"connection: Keep-Alive",
+            b"Connection: close",
+            b"Connection: Upgrade",
+            b"Upgrade: websocket",
+            b"Upgrade: h2c",
+            b"Expect: 100-continue",
+            b"Transfer-Encoding: chunked",
+            b"Content-Length: 3",
+            b"Content-Length: 0",
+            b"Accept-Encoding: gzip",
+            b"Origin: http://other",
+            b"Bad Header: x",
+            b" folded",
+            b"Bare\nFeed: x",
+            "Umlaut: é".encode(),
+        ]
+    ),
+    min_size=1,
+    max_size=4,
+)
+bodies = st.sampled_from(
+    [b"4hello", b"4hello", b"4a\x1e4b\x1ebAAEC", b"3", b"1", b"6", b"", b"x", b"\xff", b"b!", b"4pause", b"4close"]
+) | st.sampled_from([b"4pause\x1e4after", b"4pause\x1e4close\x1e4c", b"4" + b"x" * 1500, b"4" * 70 + b"\x1e4" * 70])
+steps = st.one_of(
+    st.tuples(st.just("get"), wires, sids, fields),
+    st.tuples(st.just("get"), wires, sids, st.just(FIELDS)),
+    st.tuples(
+        st.just("get"), wires, sids, st.just(FIELDS), st.sampled_from([b"&t=x", b"&sid=x", b"&b64=1", b"&a=%20"])
+    ),
+    st.tuples(st.just("post"), wires, sids, fields, bodies),
+    st.tuples(st.just("post"), wires, sids, st.just(FIELDS), bodies),
+    st.tuples(st.just("pieces"), wires, sids, st.integers(1, 400), bodies),
+    st.tuples(
+        st.just("line"),
+        wires,
+        st.sampled_from(
+            [
+                b"GET /engine.io/?transport=polling&sid=SID HTTP/1.0",
+                b"GET /engine.io/?EIO=4&transport=websocket&sid=SID HTTP/1.1",
+                b"GET /engine.io/?EIO=3&transport=polling HTTP/1.1",
+                b"GET /engine.io/?EIO=4&transport=polling&sid=unknown HTTP/1.1",
+                b"GET /engine%2eio/?EIO=4&transport=polling&sid=SID HTTP/1.1",
+                b"GET http://x/engine.io/?EIO=4&transport=polling&sid=SID HTTP/1.1",
+                b"GET /other/ HTTP/1.1",
+                b"GET /engine.io/?EIO=4&transport=polling&sid=SID#f HTTP/1.1",
+                b"GET /engine.io/?EIO=4#&transport=polling&sid=SID HTTP/1.1",
+                b"HEAD /engine.io/?EIO=4&transport=polling&sid=SID HTTP/1.1",
+                b"OPTIONS /engine.io/?EIO=4&transport=polling&sid=SID HTTP/1.1",
+                b"POST /engine.io/?EIO=4&transport=polling&sid=SID HTTP/1.1",
+                b"GET  /engine.io/?EIO=4&transport=polling&sid=SID HTTP/1.1",
+            ]
+        ),
+    ),
+    st.tuples(st.just("bytes"), wires, st.sampled_from([b"\r\n", b"\r\n\r\n", b"G", b"\x00", b"POST / HTTP/1.1\r\n"])),
+    st.tuples(st.just("send"), sids),
+    st.tuples(st.just("send"), sids),
+    st.tuples(st.just("resume"), sids),
+    st.tuples(st.just("close"), sids, st.booleans()),
+    st.tuples(st.just("drop"), wires),
+    st.tuples(st.just("wait"), st.sampled_from([3.0, 9.0, 27.0])),
+)
+
+
+async def live(orders: list[tuple[Any, ...]], *, all_orders: bool = False, **options: Any) -> int:
+    """Give both houses the same orders, and compare after each. Returns how many requests took the short cut."""
+    seen: list[list[Any]] = []
+    short = 0
+    for fast in (True, False):
+        house = House(fast=fast, **options)
+        life = Life(house)
+        for _ in range(2):
+            await house.open()
+        seen.append([])
+        for name, *arguments in orders:
+            if not all_orders and house.differs(name, arguments):
+                seen[-1].append("left out")
+                continue
+            await getattr(life, name)(*arguments)
+            await house.rest()
+            seen[-1].append(house.seen())
+        short += sum(wire.protocol.short for wire in house.wires if fast)
+        await house.end()
+    for order, fast_one, plain_one in zip(orders, *seen, strict=True):
+        assert fast_one == plain_one, f"after {order}"
+    return short
+
+
+LONG = "x" * 1500
+
+
+@settings(max_examples=examples(250), deadline=None)
+@given(st.lists(steps, max_size=12))
+@example([("get", 0, 0, FIELDS), ("get", 1, 0, FIELDS)])
+@example([("post", 0, 0, FIELDS, b"4pause\x1e4after"), ("get", 0, 0, FIELDS), ("send", 0), ("resume", 0)])
+@example([("post", 0, 0, FIELDS, b"4pause\x1e4a\x1e4b"), ("drop", 0), ("resume", 0), ("get", 1, 0, FIELDS)])
+@example([("get", 0, 0, FIELDS), ("drop", 0), ("get", 1, 0, FIELDS)])
+@example([("send", 0), ("line", 0, b"GET /engine.io/?EIO=4#&transport=polling&sid=SID HTTP/1.1")])
+@example([("get", 0, 0, FIELDS), ("wait", 26.0), ("post", 1, 0, FIELDS, b"3"), ("get", 0, 0, FIELDS), ("wait", 26.0)])
+def test_any_orders_do_what_they_do_by_way_of_uvicorn(orders: list[tuple[Any, ...]]) -> None:
+    """The same answers, the same events for the application, the same counts, after each order."""
+    run(live(orders))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"cors_origins": "http://page", "cors_credentials": True},
+        {"cors_origins": None},
+        {"http_compression": True},
+        {"max_payload": 1000, "max_packets_per_poll": 2},
+        {"transports": ("polling",)},
+    ],
+    ids=str,
+)
+def test_so_it_is_with_options_that_concern_polling(options: dict[str, Any]) -> None:
+    gzip = [*FIELDS, b"Accept-Encoding: gzip"]
+    orders: list[tuple[Any, ...]] = [
+        ("post", 0, 0, FIELDS, b"4" + LONG.encode()),
+        ("get", 0, 0, gzip),
+        ("post", 0, 1, FIELDS, b"4a\x1e4b\x1e4c"),
+        ("get", 1, 1, FIELDS),
+        ("get", 1, 0, [b"Origin: http://other"]),
+        ("send", 0),
+    ]
+    run(live(orders, **options))
+
+
+def test_requests_that_come_before_the_answer_to_the_last_are_answered_in_order() -> None:
+    gets: list[tuple[Any, ...]] = [("get", 0, 0, FIELDS)] * 2
+    assert run(live([*gets, *[("send", 0)] * 3], all_orders=True)) == 2
+    post = ("post", 0, 0, FIELDS, b"4pause\x1e4after")
+    assert run(live([post, *gets, ("resume", 0), ("send", 0)], all_orders=True)) > 1
+
+
+def test_what_clients_send_takes_the_short_cut() -> None:
+    """Else the tests above would hold nothing equal."""
+    browser = [*FIELDS, b"Accept-Encoding: gzip, deflate, br", b"Connection: keep-alive", b"Cookie: a=b; c=d"]
+    orders = [("get", 0, 0, browser), ("post", 1, 0, [*browser, b"Content-type: text/plain;charset=UTF-8"], b"4hello")]
+    assert run(live(orders)) == 2
+    assert run(live([("get", 0, 0, browser, b"&t=x"), ("send", 0), ("get", 0, 0, browser, b"&t=y")])) == 2
+
+
+@async_test
+async def test_a_client_that_leaves_its_poll_is_noticed_at_once() -> None:
+    house = House(fast=True)
+    await house.open()
+    await Life(house).get(0, 0, FIELDS)
+    house.lose(0)
+    assert house.told == ["transport close"]
+    assert not house.engine.sessions
+    await house.end()
+
+
+@async_test
+async def test_a_client_that_says_more_behind_its_poll_and_leaves_is_noticed_too() -> None:
+    """Who reads no more from a connection hears of no end: a little may gather."""
+    house = House(fast=True)
+    await house.open()
+    await Life(house).get(0, 0, FIELDS)
+    house.wires[0].protocol.data_received(b"\r\n")
+    assert house.wires[0].reading
+    house.wires[0].protocol.data_received(b"x" * 70_000)
+    assert not house.wires[0].reading
+    house.lose(0)
+    assert house.told == ["transport close"]
+    await house.end()
+
+
+@async_test
+async def test_a_session_that_a_listener_closes_while_a_websocket_takes_over_stays_closed() -> None:
+    """The listener is told of the GET that the WebSocket came before."""
+    house = House(fast=True)
+    await house.open()
+    await Life(house).get(0, 0, FIELDS)
+    session = house.session(0)
+    house.engine.on("connection_error")(lambda refusal, request: session.close())
+    session.ride(PollingLane(session), house.told.append, framed=False)
+    session.send("after the end")
+    assert not session.open
+    assert not session.outbox.writable
+    assert ["4after the end"] not in house.told
+    await house.end()
+
+
+@async_test
+@pytest.mark.parametrize("fast", [True, False])
+async def test_an_empty_line_keeps_no_connection_open(fast: bool) -> None:
+    house = House(fast=fast, head_timeout=3.0)
+    await house.open()
+    life = Life(house)
+    await life.post(0, 0, FIELDS, b"4hello")
+    await house.rest()
+    await life.bytes(0, b"\r\n")
+    await Clock.running().advance(2.5)
+    assert not house.wires[0].closing
+    await Clock.running().advance(1.0)
+    assert house.wires[0].closing
+    await house.end()
+
+
+@async_test
+async def test_what_a_plain_handler_sets_is_not_for_the_next_client() -> None:
+    user: ContextVar[str] = ContextVar("user", default="nobody")
+    house = House(fast=True)
+    seen = []
+
+    @house.engine.on("message")
+    def message(session: Any, data: Any) -> None:
+        seen.append(user.get())
+        user.set(data)
+
+    await house.open()
+    await Life(house).post(0, 0, FIELDS, b"4alice")
+    await Life(house).post(1, 0, FIELDS, b"4bob")
+    assert seen == ["nobody", "nobody"]
+    assert user.get() == "nobody"
+    await house.end()
+
+
+@async_test
+async def test_a_connection_that_says_nothing_is_closed_as_by_uvicorn() -> None:
+    """Five seconds after the last answer, but not while a GET waits for its own."""
+    house = House(fast=True)
+    await house.open()
+    life = Life(house)
+    await life.post(0, 0, FIELDS, b"4hello")
+    await life.get(1, 0, FIELDS)
+    await life.get(1, 0, FIELDS)
+    await Clock.running().advance(4.5)
+    assert not house.wires[0].closing
+    await Clock.running().advance(1.5)
+    assert [wire.closing for wire in house.wires[:2]] == [True, False]
+    await house.end()
+
+
+@async_test
+async def test_what_waits_is_answered_when_the_server_ends() -> None:
+    house = House(fast=True)
+    await house.open()
+    await Life(house).get(0, 0, FIELDS)
+    house.wires[0].protocol.shutdown()
+    assert not house.wires[0].closing
+    house.session(0).close("server shutting down")
+    assert house.wires[0].written.endswith(b"\r\n\r\n1")
+    assert house.wires[0].closing
+    await house.end()
+
+
+@async_test
+async def test_a_client_that_does_not_read_its_answers_is_not_answered_without_end() -> None:
+    """While its connection takes no more, requests are uvicorn's, which waits."""
+    house = House(fast=True)
+    await house.open()
+    wire = house.wire(0)
+    wire.protocol.pause_writing()
+    for _ in range(3):
+        await Life(house).send(0)
+        await Life(house).get(0, 0, FIELDS)
+        await house.rest()
+    assert b"said" not in wire.written
+    wire.protocol.resume_writing()
+    await house.rest()
+    assert b"said 1" in wire.written
+    await house.end()
