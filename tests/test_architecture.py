@@ -29,6 +29,8 @@ FLOORS = (
     ("fastlane",),  # the other: uvicorn's own connections
     ("bus",),
     ("cluster",),
+    ("handlers",),
+    ("adapter",),  # the seam: where both lines meet
     ("observe",),  # reads counters when asked; the server shows it what there is
     ("server",),
     ("",),  # shoal/__init__.py: the public names
@@ -47,6 +49,26 @@ FORBIDDEN = {
     "local": {"", "protocol", "cluster", "server"} | SESSIONS,  # it starts processes; it is not one
 }
 
+# The files of a room, from the ground up: one may import those before it.
+ORDER = {
+    "handlers": ("registry", "listeners", "runners", "rate_limit"),
+    "adapter": ("codec", "context", "sockets", "calls", "base", "recovery", "recovering", "pubsub", "backend"),
+    "server": (
+        "awaitables",
+        "handshake",
+        "remote",
+        "broadcast",
+        "inbox",
+        "lifecycle",
+        "socket",
+        "namespace",
+        "namespaces",
+        "client",
+        "server",
+        "engine",  # Engine.IO on its own: it needs none of the others
+    ),
+}
+
 # What touches the world. protocol/ takes bytes and the time as arguments.
 WORLDLY = {"asyncio", "socket", "select", "selectors", "ssl", "threading", "logging"}
 WORLDLY |= {"time", "random", "secrets"}  # datetime and uuid are types of values that packets carry
@@ -59,7 +81,6 @@ LONG_WITH_REASON: dict[str, str] = {}  # "server/socket.py": "why it reads best 
 class Import:
     target: str  # dotted, as far as it names a module: "shoal.bus.base", "asyncio"
     line: int
-    for_types: bool = False  # below `if TYPE_CHECKING:`, so that only a type checker follows it
 
 
 @dataclass(frozen=True)
@@ -100,7 +121,6 @@ def _module(name: str, path: Path, source: Path, known: Iterable[str]) -> Module
 
 
 def _imports(tree: ast.Module, package: str, known: set[str]) -> Iterator[Import]:
-    for_types = _lines_for_types(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (Import(alias.name, node.lineno) for alias in node.names)
@@ -108,17 +128,7 @@ def _imports(tree: ast.Module, package: str, known: set[str]) -> Iterator[Import
             base = _base(node, package)
             for alias in node.names:
                 submodule = f"{base}.{alias.name}"
-                yield Import(submodule if submodule in known else base, node.lineno, node.lineno in for_types)
-
-
-def _lines_for_types(tree: ast.Module) -> set[int]:
-    """Lines of `if TYPE_CHECKING:` blocks: a socket may name its namespace's type, and the other way round."""
-    blocks = [
-        node
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-    ]
-    return {line for block in blocks for line in range(block.lineno, (block.end_lineno or block.lineno) + 1)}
+                yield Import(submodule if submodule in known else base, node.lineno)
 
 
 def _base(node: ast.ImportFrom, package: str) -> str:
@@ -141,12 +151,15 @@ def _breaches(module: Module, excused: set[str]) -> Iterator[str]:
     if module.room not in HEIGHT:
         yield f"{module.where}: no room of the house is called {module.room!r}"
         return
+    file = module.name.rpartition(".")[2]
+    if module.room in ORDER and module.name.count(".") == 2 and file not in ORDER[module.room]:
+        yield f"{module.where}: has no place in the order of {module.room}/"
     if not ast.get_docstring(module.tree):
         yield f"{module.where}: opens without a docstring"
     if module.lines > LONGEST and module.where not in excused:
         yield f"{module.where}: {module.lines} lines, more than {LONGEST}"
     for imported in module.imports:
-        breach = _import_breach(module.room, imported.target)
+        breach = _import_breach(module.room, imported.target) or _order_breach(module.name, imported.target)
         if breach:
             yield f"{module.where}:{imported.line}: {breach}"
     if module.room != "cli":
@@ -167,6 +180,15 @@ def _import_breach(room: str, target: str) -> str | None:
     return None
 
 
+def _order_breach(name: str, target: str) -> str | None:
+    room = room_of(name)
+    order = ORDER.get(room, ())
+    file, other = (one.removeprefix(f"shoal.{room}.") for one in (name, target))
+    if file in order and other in order and order.index(other) > order.index(file):
+        return f"{room}/{file} imports {room}/{other}: not downward"
+    return None
+
+
 def _prints(tree: ast.Module) -> Iterator[int]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
@@ -180,7 +202,7 @@ def _needless(modules: dict[str, Module], excused: Iterable[str]) -> list[str]:
 
 def _cycles(modules: dict[str, Module]) -> list[str]:
     graph = {
-        name: {one.target for one in module.imports if one.target in modules and not one.for_types} - {name}
+        name: {one.target for one in module.imports if one.target in modules} - {name}
         for name, module in modules.items()
     }
     try:
@@ -255,6 +277,12 @@ def test_a_sound_tree_has_no_violations(tmp_path: Path) -> None:
         ("bus/base.py", "print('x')", "bus/base.py:2: prints"),
         ("bus/base.py", "bare", "bus/base.py: opens without a docstring"),
         ("bus/base.py", "x = 1\n" * 400, "bus/base.py: 402 lines, more than 400"),
+        (
+            "server/socket.py",
+            "from .client import Client",
+            "server/socket.py:2: server/socket imports server/client: not downward",
+        ),
+        ("server/attic.py", "", "server/attic.py: has no place in the order of server/"),
         ("attic/box.py", "", "attic/box.py: no room of the house is called 'attic'"),
     ],
 )
@@ -269,6 +297,15 @@ def test_a_cycle_is_found(tmp_path: Path) -> None:
     [breach] = violations(tree)
     assert breach.startswith("import cycle: ")
     assert {"shoal.bus.base", "shoal.bus.more"} == set(breach.removeprefix("import cycle: ").split(" -> "))
+
+
+def test_an_import_for_types_counts(tmp_path: Path) -> None:
+    """Who reads follows it, so it may not go upward or round either."""
+    text = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .client import Client"
+    breach = "server/socket.py:4: server/socket imports server/client: not downward"
+    assert violations(plant(tmp_path, GOOD | {"server/socket.py": text})) == [breach]
+    round_about = {"bus/base.py": text.replace("client", "more"), "bus/more.py": "from .base import Bus"}
+    assert violations(plant(tmp_path / "other", GOOD | round_about))[0].startswith("import cycle: ")
 
 
 def test_an_excuse_must_be_needed(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .adapter.sockets import Answers
 from .errors import (
     AckTimeout,
     BrokerError,
@@ -13,11 +14,11 @@ from .errors import (
     RoomRefused,
     ShoalError,
 )
-from .server.acks import Answers, SocketList
+from .handlers.registry import NO_ACK
 from .server.broadcast import Broadcast
 from .server.engine import Engine
-from .server.handlers import NO_ACK
 from .server.namespace import Namespace, event
+from .server.remote import SocketList
 from .server.server import Server
 from .server.socket import Socket
 

@@ -11,6 +11,8 @@ import resource
 from dataclasses import asdict
 from pathlib import Path
 
+from tests.internals import clients, rooms
+
 from shoal import Server
 
 io = Server(node="bounds", broker="memory://")
@@ -97,9 +99,9 @@ def counters(socket):
         "outbox": asdict(io.engine.outbox_stats),
         "refused": {str(code): count for code, count in io.engine.refused.items()},
         "sessions": len(io.engine.sessions),
-        "clients": len(io.clients),
+        "clients": len(clients(io)),
         "addresses": dict(io.engine.addresses),
-        "rooms": len(io.of("/").rooms),
+        "rooms": len(rooms(io.of("/"))),
         "farewells": len(io.engine.farewells),
         "wheel": len(io.engine.wheel),
         "tasks": len(asyncio.all_tasks()),

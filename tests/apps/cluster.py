@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tests.internals import link
+
 from shoal import Server
 
 io = Server()
@@ -40,7 +42,7 @@ def tell_others(socket, room, *args):
 @io.on("heard")
 def heard(socket):
     """How many messages of other nodes have reached this one."""
-    return io.link.heard
+    return link(io).heard
 
 
 @io.on("members")

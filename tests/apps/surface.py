@@ -17,6 +17,7 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
+from tests.internals import sites
 
 from shoal import Engine, Namespace, RoomRefused, Server, event
 
@@ -425,7 +426,7 @@ def on_new_namespace(namespace):
 
 @io.on("namespaces")
 def namespaces(socket):
-    return sorted(io.namespaces.by_name)
+    return sorted(sites(io))
 
 
 # ---- the server in front of another application, and behind one

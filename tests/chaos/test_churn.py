@@ -21,6 +21,7 @@ import psutil
 import pytest
 import uvloop
 from tests.integration.hostile import CLOSE, TEXT, Raw, Witness, bounded, frame, header
+from tests.internals import clients, rooms, runners
 from tests.interop.wire import WEBSOCKET, Client, Endpoint, case, client
 from tests.servers import ServerProcess, lanes
 
@@ -131,14 +132,14 @@ def tables(io: Server) -> dict[str, int]:
     """What is left of connections, by where it is."""
     return {
         "sessions": len(io.engine.sessions),
-        "clients": len(io.clients),
-        "rooms": len(io.of("/").rooms),
+        "clients": len(clients(io)),
+        "rooms": len(rooms(io.of("/"))),
         "sockets": len(io.sockets),
-        "members of everyone": len(io.of("/").rooms.everyone),
+        "members of everyone": len(rooms(io.of("/")).everyone),
         "timers": len(io.engine.wheel),
         "farewells": len(io.engine.farewells),
         "addresses": len(io.engine.addresses),
-        "coroutines": len(io.runners),
+        "coroutines": len(runners(io)),
     }
 
 
@@ -238,7 +239,7 @@ class TestTenThousandTenTimes:
                 await asyncio.sleep(0)
         while not all(pipe.answered for pipe in crowd):
             await asyncio.sleep(0)
-        assert len(io.of("/").rooms) == CROWD // 4
+        assert len(rooms(io.of("/"))) == CROWD // 4
         chance.shuffle(crowd)
         for number, pipe in enumerate(crowd):
             farewell = list(FAREWELLS.values())[number % len(FAREWELLS)]

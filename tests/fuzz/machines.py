@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from tests.fuzz.harness import no_errors_logged, steps, target
+from tests.internals import clients, link, runners, sites
 from tests.unit.asgi.polling import Pending, Poller, Upgrade
 from tests.unit.engine.test_session_orders import Life
 
@@ -263,11 +264,12 @@ async def hears_its_echo(witness: TestClient, number: int) -> None:
 def tables(io: Server) -> dict[str, int]:
     """The size of everything that a client can leave something in, where it is not empty."""
     engine = io.engine
-    sizes = {"sessions": len(engine.sessions), "farewells": len(engine.farewells), "clients": len(io.clients)}
-    sizes |= {"tasks": len(engine._tasks), "runners": len(io.runners)}
-    for name, namespace in io.namespaces.by_name.items():
-        sizes |= {name: len(namespace.rooms.by_id), f"rooms of {name}": len(namespace.rooms)}
-        assert len(namespace.rooms.everyone) == len(namespace.rooms.by_id)
+    sizes = {"sessions": len(engine.sessions), "farewells": len(engine.farewells), "clients": len(clients(io))}
+    sizes |= {"tasks": len(engine._tasks), "runners": len(runners(io))}
+    for name, site in sites(io).items():
+        table = site.adapter.rooms
+        sizes |= {name: len(table.by_id), f"rooms of {name}": len(table)}
+        assert len(table.everyone) == len(table.by_id)
     return {name: size for name, size in sizes.items() if size}
 
 
@@ -308,20 +310,19 @@ def cluster_node(data: bytes) -> None:
 
 async def hear(io: Server, server: TestServer, data: bytes) -> None:
     """Let a node hear messages on all its channels. ``id1`` in them stands for the question that it has asked."""
-    hub, link = MemoryHub.named("fuzz"), io.link
-    assert link is not None
+    hub, requests = MemoryHub.named("fuzz"), link(io).requests
     hub.carry("shoal#", encode(Message(PEER, [Hello("peer")])))
     await server.settle()
-    question = asyncio.ensure_future(link.requests.ask("fetch", [["/", [], []], None], 5.0))
+    question = asyncio.ensure_future(requests.ask("fetch", [["/", [], []], None], 5.0))
     await server.settle()
-    [identifier] = link.requests._pending
+    [identifier] = requests._pending
     for number, message in enumerate(data.split(BETWEEN)):
         answer = message.replace(b"\xa3id1", b"\xac" + identifier.encode())
         hub.carry(CHANNELS[number % len(CHANNELS)], answer)
-        link._hear("shoal#", answer)  # here nobody catches what it raises
+        link(io)._hear("shoal#", answer)  # here nobody catches what it raises
         await server.settle()
     await server.clock.advance(60)
     replies = await question
     assert len(replies.bodies) + len(replies.missing) <= 1
-    assert not link.requests._pending
-    assert not link.peers.names()
+    assert not requests._pending
+    assert not link(io).peers.names()

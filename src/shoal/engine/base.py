@@ -285,6 +285,10 @@ class BaseEngine(Generic[S]):
         pairs = [(str(name), str(value)) for name, value in headers.items()]
         return [(name, value) for name, value in pairs if not set("\r\n\0") & set(name + value)]
 
+    def now(self) -> float:
+        """The loop's time, in seconds."""
+        return self.wheel.now()
+
     def log_once(self, key: str, message: str, *args: Any) -> None:
         """Log a warning the first time that something of its kind happens."""
         if key not in self._logged:

@@ -1,4 +1,4 @@
-"""What was said of late, for clients that lost their connection and come back: they are told again what they missed.
+"""The recent messages of a server: clients that lost their connection and come back are sent again what they missed.
 
 Messages are numbered in the order in which they were emitted; a client says the number of the last one that it got,
 its offset. Kept are the encoded bytes and for whom they were, within a bound of bytes and of time. Who the clients are
@@ -12,13 +12,13 @@ from collections import deque
 from collections.abc import Sequence, Set
 from typing import Final, NamedTuple
 
-__all__ = ["History", "Said"]
+__all__ = ["Entry", "History"]
 
 # What a message costs beside its bytes, its rooms and its attachments: 242 on CPython 3.11, by tracemalloc.
 OVERHEAD: Final = 250
 
 
-class Said(NamedTuple):
+class Entry(NamedTuple):
     """One message."""
 
     offset: int
@@ -57,12 +57,12 @@ class History:
             loss would have been noticed earlier.
     """
 
-    __slots__ = ("_lifetime", "_limit", "_said", "forgotten", "last", "size")
+    __slots__ = ("_entries", "_lifetime", "_limit", "forgotten", "last", "size")
 
     def __init__(self, limit: int, lifetime: float) -> None:
         self._limit = limit
         self._lifetime = lifetime
-        self._said: deque[Said] = deque()
+        self._entries: deque[Entry] = deque()
         self.last = 0
         """Offset of the newest message."""
         self.forgotten = 0
@@ -71,32 +71,32 @@ class History:
         """Bytes that all of them take."""
 
     def __len__(self) -> int:
-        return len(self._said)
+        return len(self._entries)
 
     def next_offset(self) -> int:
         """The offset of the message that comes next. Whoever takes it may :meth:`add` the message, or leave a gap."""
         self.last += 1
         return self.last
 
-    def add(self, said: Said) -> None:
+    def add(self, entry: Entry) -> None:
         """Remember a message, whose offset is the newest."""
-        self.expire(said.time)
-        self._said.append(said)
-        self.size += said.cost
+        self.expire(entry.time)
+        self._entries.append(entry)
+        self.size += entry.cost
         while self.size > self._limit:
             self.forgotten = self._drop().offset
 
     def expire(self, now: float) -> None:
         """Forget what nobody can have missed."""
-        while self._said and self._said[0].time + self._lifetime < now:
+        while self._entries and self._entries[0].time + self._lifetime < now:
             self._drop()
 
-    def _drop(self) -> Said:
-        oldest = self._said.popleft()
+    def _drop(self) -> Entry:
+        oldest = self._entries.popleft()
         self.size -= oldest.cost
         return oldest
 
-    def since(self, offset: int, namespace: str, rooms: Set[str], limit: int) -> list[Said] | None:
+    def since(self, offset: int, namespace: str, rooms: Set[str], limit: int) -> list[Entry] | None:
         """What a client missed.
 
         Args:
@@ -111,14 +111,14 @@ class History:
         """
         if not self.forgotten <= offset <= self.last:
             return None
-        missed: list[Said] = []
-        for said in reversed(self._said):
-            if said.offset <= offset:
+        missed: list[Entry] = []
+        for entry in reversed(self._entries):
+            if entry.offset <= offset:
                 break
-            if said.namespace == namespace and said.was_for(rooms):
-                limit -= said.size
+            if entry.namespace == namespace and entry.was_for(rooms):
+                limit -= entry.size
                 if limit < 0:
                     return None
-                missed.append(said)
+                missed.append(entry)
         missed.reverse()
         return missed

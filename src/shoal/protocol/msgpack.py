@@ -19,7 +19,7 @@ from ..errors import PayloadError, SocketProtocolError
 from .socketio import ACK, CONNECT, DISCONNECT, EVENT, RESERVED_EVENTS, AckId, Packet, PacketType
 from .values import as_json, iso_text
 
-__all__ = ["decode", "encode"]
+__all__ = ["append", "decode", "encode"]
 
 
 _encoder: Final = msgspec.msgpack.Encoder()
@@ -47,6 +47,36 @@ def encode(kind: PacketType, namespace: str, data: Any, ack_id: AckId | None = N
         return b"", [_encoder.encode(packet)]
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise PayloadError(f"cannot be sent: {error}") from error
+
+
+def append(namespace: str, text: bytes, attachments: Sequence[bytes], argument: bytes) -> tuple[bytes, Sequence[bytes]]:
+    """An encoded event with one more argument, a text of ASCII. See :func:`.socketio.append`.
+
+    Its ``data`` stands last, so only the head of that array is written anew (msgpack's specification, array format).
+    """
+    [packet] = attachments
+    start = _length_of_head(namespace)
+    first = packet[start]
+    if first == 0xDC:
+        count, end = int.from_bytes(packet[start + 1 : start + 3], "big"), start + 3
+    elif first == 0xDD:
+        count, end = int.from_bytes(packet[start + 1 : start + 5], "big"), start + 5
+    else:
+        count, end = first & 0x0F, start + 1
+    text_of_it = _encoder.encode(argument.decode("ascii"))
+    return text, [b"%b%b%b%b" % (packet[:start], _array_head(count + 1), packet[end:], text_of_it)]
+
+
+def _array_head(count: int) -> bytes:
+    if count < 16:
+        return bytes((0x90 | count,))
+    return b"\xdc" + count.to_bytes(2, "big") if count < 2**16 else b"\xdd" + count.to_bytes(4, "big")
+
+
+@functools.lru_cache(maxsize=1024)
+def _length_of_head(namespace: str) -> int:
+    """Bytes of an event's packet in front of its data."""
+    return len(_encoder.encode({"type": int(EVENT), "nsp": namespace, "data": []})) - 1
 
 
 def decode(message: bytes, max_depth: int) -> Packet:

@@ -33,6 +33,7 @@ __all__ = [
     "Limits",
     "Packet",
     "PacketType",
+    "append",
     "encode",
     "encode_answer",
     "loads",
@@ -132,6 +133,17 @@ def encode(kind: PacketType, namespace: str, data: Any, ack_id: AckId | None = N
     if ack_id is not None:
         head += ack_id if isinstance(ack_id, bytes) else b"%d" % ack_id
     return head + body, attachments
+
+
+def append(namespace: str, text: bytes, attachments: Sequence[bytes], argument: bytes) -> tuple[bytes, Sequence[bytes]]:
+    """An encoded event with one more argument.
+
+    Args:
+        namespace: As it was encoded for.
+        text, attachments: What :func:`encode` gave.
+        argument: A text of ASCII letters, digits and punctuation that JSON need not escape.
+    """
+    return b'%b,"%b"]' % (text[:-1], argument), attachments
 
 
 def encode_answer(args: list[Any], digits: bytes) -> bytes | None:

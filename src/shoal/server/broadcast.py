@@ -6,33 +6,30 @@ the loop, here and towards the other nodes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..cluster.messages import Broadcast as Envelope
-from .acks import Answers, Crowd, SocketList
-from .ears import tell_selected
+from ..adapter.base import Adapter
+from ..adapter.sockets import Answers, Selection
+from .remote import RemoteSocket, SocketList, room_names
 
-if TYPE_CHECKING:
-    from .namespace import Namespace
-
-__all__ = ["Broadcast", "Broadcasting", "room_names"]
+__all__ = ["Broadcast", "Broadcasting", "NamespaceBase"]
 
 
 class Broadcast:
     """A selection of sockets of one namespace, on all nodes, to emit to."""
 
-    __slots__ = ("_excluded", "_local", "_namespace", "_rooms", "_timeout", "_volatile")
+    __slots__ = ("_adapter", "_excluded", "_local", "_rooms", "_timeout", "_volatile")
 
     def __init__(
         self,
-        namespace: Namespace,
+        adapter: Adapter,
         rooms: tuple[str, ...] = (),
         excluded: tuple[str, ...] = (),
         local: bool = False,
         volatile: bool = False,
         timeout: float | None = None,
     ) -> None:
-        self._namespace = namespace
+        self._adapter = adapter
         self._rooms = rooms
         self._excluded = excluded
         self._local = local
@@ -40,33 +37,33 @@ class Broadcast:
         self._timeout = timeout
 
     def __repr__(self) -> str:
-        return f"<broadcast in {self._namespace.name} to {self._rooms or 'all'} except {self._excluded}>"
+        return f"<broadcast in {self._adapter.name} to {self._rooms or 'all'} except {self._excluded}>"
 
     def to(self, *rooms: str) -> Broadcast:
         """Sockets in any of these rooms, besides those named before. Each socket gets an event once."""
         names = self._rooms + room_names(rooms)
-        return Broadcast(self._namespace, names, self._excluded, self._local, self._volatile, self._timeout)
+        return Broadcast(self._adapter, names, self._excluded, self._local, self._volatile, self._timeout)
 
     in_ = to
 
     def except_(self, *rooms: str) -> Broadcast:
         """Not the sockets in any of these rooms. A socket's id is a room too."""
         names = self._excluded + room_names(rooms)
-        return Broadcast(self._namespace, self._rooms, names, self._local, self._volatile, self._timeout)
+        return Broadcast(self._adapter, self._rooms, names, self._local, self._volatile, self._timeout)
 
     @property
     def local(self) -> Broadcast:
         """Only sockets of this node."""
-        return Broadcast(self._namespace, self._rooms, self._excluded, True, self._volatile, self._timeout)
+        return Broadcast(self._adapter, self._rooms, self._excluded, True, self._volatile, self._timeout)
 
     @property
     def volatile(self) -> Broadcast:
         """A client that cannot take the event right now does not get it."""
-        return Broadcast(self._namespace, self._rooms, self._excluded, self._local, True, self._timeout)
+        return Broadcast(self._adapter, self._rooms, self._excluded, self._local, True, self._timeout)
 
     def timeout(self, seconds: float) -> Broadcast:
         """How long :meth:`call` and the other questions wait."""
-        return Broadcast(self._namespace, self._rooms, self._excluded, self._local, self._volatile, seconds)
+        return Broadcast(self._adapter, self._rooms, self._excluded, self._local, self._volatile, seconds)
 
     def compress(self, compress: bool = True) -> Broadcast:
         """Accepted for likeness with Node; compression is an option of the server, per connection."""
@@ -78,20 +75,9 @@ class Broadcast:
         Raises:
             PayloadError: The event's name is reserved, or an argument has no JSON form.
         """
-        namespace = self._namespace
-        rooms, excluded = self._rooms, self._excluded
-        if namespace.recovery is None or self._volatile:
-            text, attachments = namespace.encode_event(event, args)
-        else:
-            text, attachments = namespace.recovery.remember(namespace, event, args, rooms, excluded)
-        namespace.ticker.broadcast(namespace.rooms, rooms, excluded, text, attachments, self._volatile)
-        link = namespace.link
-        if link is not None and not self._local and not (len(rooms) == 1 and rooms[0] in namespace.rooms.by_id):
-            link.publish(Envelope(namespace.name, rooms, excluded, text, attachments, self._volatile))
-        if namespace.ears:  # last: what a listener says comes behind what it heard
-            tell_selected(namespace, event, args, rooms, excluded)
+        self._adapter.broadcast(event, args, self._rooms, self._excluded, self._local, self._volatile)
 
-    # ---- questions to the selected sockets: see acks.py
+    # ---- questions to the selected sockets
 
     async def call(self, event: str, *args: Any, timeout: float | None = None) -> Answers:
         """Emit an event and wait for every client's acknowledgement.
@@ -107,19 +93,20 @@ class Broadcast:
         Raises:
             PayloadError: As for :meth:`emit`.
         """
-        return await self._crowd().call(event, args, self._patience(timeout))
+        return await self._adapter.broadcast_with_ack(event, args, self._selection, self._local, self._seconds(timeout))
 
     async def fetch_sockets(self, timeout: float | None = None) -> SocketList:
         """The selected sockets, of the whole cluster. ``missing`` names the nodes that kept silent."""
-        return await self._crowd().fetch(self._patience(timeout))
+        found, missing = await self._adapter.fetch_sockets(self._selection, self._local, self._seconds(timeout))
+        return SocketList([RemoteSocket(self._adapter, description) for description in found], missing)
 
     async def join(self, *rooms: str) -> list[str]:
         """Let the selected sockets join rooms. Returns the names of nodes that did not confirm."""
-        return await self._crowd().order("join", room_names(rooms), self._patience(None))
+        return await self._adapter.add_sockets(self._selection, room_names(rooms), self._local, self._seconds())
 
     async def leave(self, *rooms: str) -> list[str]:
         """Let the selected sockets leave rooms. Returns the names of nodes that did not confirm."""
-        return await self._crowd().order("leave", room_names(rooms), self._patience(None))
+        return await self._adapter.del_sockets(self._selection, room_names(rooms), self._local, self._seconds())
 
     async def disconnect(self, close: bool = False) -> list[str]:
         """Send the selected clients away. Returns the names of nodes that did not confirm.
@@ -127,27 +114,25 @@ class Broadcast:
         Args:
             close: Close the connections below too.
         """
-        return await self._crowd().order("disconnect", close, self._patience(None))
+        return await self._adapter.disconnect_sockets(self._selection, close, self._local, self._seconds())
 
-    def _crowd(self) -> Crowd:
-        return Crowd(self._namespace, self._rooms, self._excluded, self._local)
+    @property
+    def _selection(self) -> Selection:
+        return self._rooms, self._excluded
 
-    def _patience(self, timeout: float | None) -> float:
+    def _seconds(self, timeout: float | None = None) -> float:
         if timeout is not None:
             return timeout
-        return self._timeout if self._timeout is not None else self._namespace.settings.request_timeout
+        return self._timeout if self._timeout is not None else self._adapter.context.settings.request_timeout
 
 
 class Broadcasting:
     """What a namespace and the server share: the ways to begin a broadcast."""
 
-    __slots__ = ()
-
-    def _home(self) -> Namespace:
-        raise NotImplementedError
+    _adapter: Adapter
 
     def _everyone(self) -> Broadcast:
-        return Broadcast(self._home())
+        return Broadcast(self._adapter)
 
     def emit(self, event: str, *args: Any) -> None:
         """Emit an event to every socket. See :meth:`Broadcast.emit`."""
@@ -159,7 +144,7 @@ class Broadcasting:
 
     def to(self, *rooms: str) -> Broadcast:
         """Sockets in any of these rooms."""
-        return Broadcast(self._home(), room_names(rooms))
+        return Broadcast(self._adapter, room_names(rooms))
 
     in_ = to
 
@@ -206,11 +191,8 @@ class Broadcasting:
         return await self._everyone().disconnect(close)
 
 
-def room_names(rooms: tuple[Any, ...]) -> tuple[str, ...]:
-    """Rooms as they were given: names, or lists of names as Node takes them."""
-    if len(rooms) == 1 and type(rooms[0]) is str:
-        return rooms
-    names: list[str] = []
-    for room in rooms:
-        names.extend(map(str, room) if isinstance(room, list | tuple | set | frozenset) else [str(room)])
-    return tuple(names)
+class NamespaceBase(Broadcasting):
+    """A namespace as its sockets know it: its name, and the ways to begin a broadcast there."""
+
+    name: str
+    """With its slash."""

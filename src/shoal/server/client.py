@@ -7,8 +7,11 @@ its sender the connection, and nobody else anything.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
+from ..adapter.context import Context
+from ..adapter.sockets import ClientState
 from ..engine.connection import Connection
 from ..errors import PayloadError, SocketProtocolError
 from ..protocol import msgpack
@@ -24,12 +27,9 @@ from ..protocol.socketio import (
     Packet,
     loads,
 )
+from .lifecycle import Lifecycle
+from .namespaces import Namespaces, Site
 from .socket import Socket
-
-if TYPE_CHECKING:
-    from .namespace import Namespace
-    from .recovery import Recovery
-    from .server import Server
 
 __all__ = ["Client"]
 
@@ -40,22 +40,39 @@ PLAIN_CONNECT = b"40"  # to "/", without a payload: what most clients send
 
 
 class Client:
-    """A connection and its sockets."""
+    """A connection and its sockets.
+
+    Args:
+        context: Of the server.
+        namespaces: Where the client may go.
+        connection: The connection.
+        on_closed: Called at its end.
+    """
 
     __slots__ = (
+        "_context",
         "_decoder",
         "_entering",
         "_max_depth",
+        "_namespaces",
+        "_on_closed",
+        "_replayed",
         "_root",
-        "_server",
-        "_told_again",
         "connection",
         "slot",
         "sockets",
     )
 
-    def __init__(self, server: Server, connection: Connection) -> None:
-        self._server = server
+    def __init__(
+        self,
+        context: Context,
+        namespaces: Namespaces,
+        connection: Connection,
+        on_closed: Callable[[Client], None],
+    ) -> None:
+        self._context = context
+        self._namespaces = namespaces
+        self._on_closed = on_closed
         self.connection = connection
         self.sockets: dict[str, Socket] = {}
         self._root: Socket | None = None
@@ -64,18 +81,18 @@ class Client:
         """Namespaces that are being looked for."""
         self._decoder: Decoder | None = None
         """Only while a packet waits for attachments."""
-        self._told_again = 0
+        self._replayed = 0
         """Bytes that its sockets had missed when they came back."""
-        self._max_depth = server.settings.max_depth
+        self._max_depth = context.settings.max_depth
         self.slot = -1
-        if server.settings.parser == "msgpack":
+        if context.codec.is_msgpack:
             connection.on_text = self._refuse_text
             connection.on_binary = self._receive_msgpack
         else:
             connection.on_text = self.receive_text
             connection.on_binary = self.receive_binary
         connection.on_close = self.closed
-        connection.engine.wheel.after(self, server.settings.connect_timeout)
+        connection.engine.wheel.after(self, context.settings.connect_timeout)
 
     # ---- in
 
@@ -113,7 +130,7 @@ class Client:
     def _decode(self, payload: bytes) -> Packet | None:
         decoder = self._decoder
         if decoder is None:
-            decoder = Decoder(self._server.limits)
+            decoder = Decoder(self._context.codec.limits)
         packet = decoder.feed_text(payload[1:])
         # Between packets a decoder knows nothing: an idle connection needs none.
         self._decoder = decoder if decoder.waiting else None
@@ -134,7 +151,7 @@ class Client:
 
     def _receive_msgpack(self, payload: bytes) -> None:
         try:
-            packet = msgpack.decode(payload, self._server.settings.max_depth)
+            packet = msgpack.decode(payload, self._context.settings.max_depth)
         except SocketProtocolError as error:
             self._broken(error)
         else:
@@ -161,7 +178,7 @@ class Client:
             socket.closed("client namespace disconnect")
 
     def _broken(self, error: SocketProtocolError) -> None:
-        self._server.stats.parse_errors += 1
+        self._context.stats.parse_errors += 1
         log.debug("connection closed: %s", error)
         for socket in list(self.sockets.values()):
             socket.fault(error)
@@ -176,77 +193,78 @@ class Client:
         if (earlier := self.sockets.get(name)) is not None:
             # The official client says nothing when it leaves before it was answered, and may come again at once.
             earlier.closed("client namespace disconnect")
-        if len(self.sockets) + len(self._entering) >= self._server.settings.max_namespaces:
-            self._server.stats.namespaces_refused += 1
+        if len(self.sockets) + len(self._entering) >= self._context.settings.max_namespaces:
+            self._context.stats.namespaces_refused += 1
             self._send_refusal(name, "too many namespaces", None)
         else:
             self._entering = (*self._entering, name)
-            self._server.runners.submit(self._enter(name, packet.data))
+            self._context.runners.submit(self._enter(name, packet.data))
 
     async def _enter(self, name: str, auth: dict[str, Any] | None) -> None:
         if not self.connection.open:
             return
         try:
-            namespace = await self._server.namespaces.find(name, auth)
+            site = await self._namespaces.find(name, auth)
         except Exception:
             log.exception("the matcher of a dynamic namespace failed; %r is refused", name)
-            self._server.stats.handler_errors += 1
-            namespace = None
-        self._entering = () if self._entering == (name,) else tuple([n for n in self._entering if n != name])
+            self._context.stats.handler_errors += 1
+            site = None
         if not self.connection.open or name in self.sockets:
-            if namespace is not None and namespace.parent is not None and not namespace.rooms.by_id:
-                self._server.namespaces.emptied(namespace)
-            return
-        if namespace is None:
+            self._has_entered(name)
+            if site is not None:
+                self._namespaces.forget_if_empty(site)
+        elif site is None:
+            self._has_entered(name)
             self._send_refusal(name, "Invalid namespace", None)
-            return
-        recovery = self._server.recovery
-        if recovery is not None and recovery.make_way(name, auth):
+        elif site.adapter.end_previous(auth):
             # Once more, behind the disconnect handlers of the one before; its namespace may have ended with it.
-            self._entering = (*self._entering, name)
-            self._server.runners.submit(self._enter(name, auth))
-            return
-        socket = self._come_back(recovery, namespace, auth) if recovery is not None else None
-        if socket is None:
-            socket = self._add(Socket(self, namespace, self._server.new_socket_id(), auth))
-        await socket.accept()
+            self._context.runners.submit(self._enter(name, auth))
+        else:
+            socket = await self._restore(site, auth)
+            self._has_entered(name)
+            if socket is None:
+                socket = self._add(site.make_socket(self, auth))
+            await socket.accept()
+
+    def _has_entered(self, name: str) -> None:
+        """A namespace was looked for, and found or not."""
+        self._entering = () if self._entering == (name,) else tuple([n for n in self._entering if n != name])
 
     def _add(self, socket: Socket) -> Socket:
-        self.sockets[socket.namespace.name] = socket
-        if socket.namespace.name == "/":
+        name = socket.namespace.name
+        self.sockets[name] = socket
+        if name == "/":
             self._root = socket
         return socket
 
-    def _come_back(self, recovery: Recovery, namespace: Namespace, auth: dict[str, Any] | None) -> Socket | None:
+    async def _restore(self, site: Site, auth: dict[str, Any] | None) -> Socket | None:
         """A socket with the state that the client asks for, if there is one."""
         # Beyond its outbox a client would be cut off, only to come back and be cut off again.
-        limit = self._server.settings.max_outbox // 2 - self._told_again
-        claimed = recovery.claim(namespace.name, auth, limit)
-        if claimed is None:
-            return None
-        state, missed = claimed
-        self._told_again += sum([said.size for said in missed])
-        socket = self._add(Socket(self, namespace, state.sid, auth, state))
-        recovery.resume(state, missed, socket)
-        return socket
+        limit = self._context.settings.max_outbox // 2 - self._replayed
 
-    def welcomed(self) -> None:
+        def make(state: ClientState) -> Socket:
+            self._replayed += state.replayed
+            return self._add(site.make_socket(self, auth, state))
+
+        return await site.adapter.restore(auth, limit, make)
+
+    def accepted(self) -> None:
         """A socket was accepted: the connection need not prove itself any more."""
         self.connection.engine.wheel.remove(self)
 
-    def refuse(self, socket: Socket, message: str, data: Any) -> None:
+    def refuse(self, namespace: str, socket: Lifecycle, message: str, data: Any) -> None:
         """A socket was refused: tell the client why."""
-        self.forget(socket)
-        self._send_refusal(socket.namespace.name, message, data)
+        self.forget(namespace, socket)
+        self._send_refusal(namespace, message, data)
 
     def _send_refusal(self, name: str, message: str, data: Any) -> None:
         payload = {"message": message} if data is None else {"message": message, "data": data}
         try:
-            text, attachments = self._server.encode(CONNECT_ERROR, name, payload)
+            text, attachments = self._context.codec.encode(CONNECT_ERROR, name, payload)
         except PayloadError as error:
             log.error("the data of a refusal is left out, it %s", error)
-            text, attachments = self._server.encode(CONNECT_ERROR, name, {"message": message})
-        self._server.ticker.seal()
+            text, attachments = self._context.codec.encode(CONNECT_ERROR, name, {"message": message})
+        self._context.ticker.seal()
         if text:
             self.connection.outbox.packet(text.decode())
         for attachment in attachments:
@@ -256,28 +274,28 @@ class Client:
         """The connection entered no namespace in time."""
         if not any(socket.connected for socket in self.sockets.values()):
             log.debug("no namespace joined in time: connection closed")
-            self._server.stats.connect_timeouts += 1
+            self._context.stats.connect_timeouts += 1
             self.connection.close("forced close")
 
     # ---- going
 
-    def forget(self, socket: Socket) -> None:
+    def forget(self, namespace: str, socket: Lifecycle) -> None:
         """A socket has left."""
-        if self.sockets.get(socket.namespace.name) is socket:
-            del self.sockets[socket.namespace.name]
+        if self.sockets.get(namespace) is socket:
+            del self.sockets[namespace]
         if self._root is socket:
             self._root = None
 
     def disconnect(self) -> None:
-        """Send the client away from every namespace, and close the connection."""
+        """End the client's sockets in all namespaces, and close the connection."""
         for socket in list(self.sockets.values()):
             socket.disconnect()
-        self._server.ticker.seal()
+        self._context.ticker.seal()
         self.connection.close("forced server close")
 
     def closed(self, reason: str) -> None:
         """The connection has ended."""
         self.connection.engine.wheel.remove(self)
-        self._server.clients.discard(self)
+        self._on_closed(self)
         for socket in list(self.sockets.values()):
             socket.closed(reason)

@@ -1,9 +1,8 @@
 """How one socket's events are handled: one at a time, in the order they came.
 
 A single plain handler is called on the spot. Everything else is a coroutine that the server's runners await; what
-comes meanwhile waits in line, and beyond a bound the connection is not read from. Acknowledgements bypass the line, so
-that a handler may await an answer of its own client. Where an answer goes, and who the client is,
-:class:`.socket.Socket` says.
+comes meanwhile waits, and beyond a bound the connection is not read from. Acknowledgements do not wait, so that a
+handler may await an answer of its own client.
 """
 
 from __future__ import annotations
@@ -12,30 +11,29 @@ import asyncio
 import inspect
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import copy_context
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from ..adapter.base import Adapter
+from ..adapter.context import Context
 from ..engine.base import is_cancelled
-from ..errors import RoomRefused
+from ..engine.connection import Connection
+from ..errors import NotConnected, RoomRefused
 from ..fanout.outbox import Outbox
+from ..handlers.listeners import Listeners, Listening, never_concurrent
+from ..handlers.rate_limit import TokenBucket
+from ..handlers.registry import NO_ACK, NO_HANDLERS, BadArguments, Handler, Handlers, as_value
 from ..protocol.socketio import ACK, AckId, encode_answer
-from .handlers import NO_ACK, NO_HANDLERS, BadArguments, Handler, as_value
-from .hooks import Hooks, Listening, in_line
-from .limiter import TokenBucket
-
-if TYPE_CHECKING:
-    from .client import Client
-    from .namespace import Namespace
 
 __all__ = ["Inbox"]
 
 log = logging.getLogger("shoal.server")
 
 
-GOODBYE: Final = (None, None)
-"""Stands in the line of events for the disconnect handlers."""
+DISCONNECTED: Final = (None, None)
+"""Stands among the waiting events for the disconnect handlers."""
 
 
 def ignore(result: Any) -> None:
@@ -47,43 +45,49 @@ class Inbox(Listening):
 
     __slots__ = (
         "_acks",
-        "_at_work",
+        "_adapter",
         "_bucket",
         "_busy",
-        "_client",
+        "_concurrent",
+        "_connection",
+        "_context",
         "_gone",
+        "_handlers",
+        "_next_ack",
         "_waiting",
         "connected",
         "id",
         "joined",
-        "namespace",
         "outbox",
     )
 
     joined: set[str]
     outbox: Outbox
 
-    def __init__(self, client: Client, namespace: Namespace, sid: str) -> None:
-        self._client = client
-        self.namespace = namespace
+    def __init__(self, adapter: Adapter, handlers: Handlers, connection: Connection, sid: str) -> None:
+        self._adapter = adapter
+        self._context: Context = adapter.context
+        self._handlers = handlers
+        self._connection = connection
         self.id = sid
         self.connected = False
-        self._at_work = 0
+        self._concurrent = 0
         """Concurrent handlers under way."""
+        self._next_ack = 0
         self._acks: dict[int, asyncio.Future[Any]] | None = None
         self._busy = True
         """Whether a coroutine of this socket is under way: events wait for it. At first, its acceptance."""
         self._waiting: deque[tuple[Any, AckId | None]] | None = None
         self._gone: str | None = None
         """Why it left."""
-        self._hooks = None
-        rate = namespace.settings.max_events_per_second
-        self._bucket = TokenBucket(rate, client.connection.engine.wheel.now()) if rate else None
+        self._listeners = None
+        rate = self._context.settings.max_events_per_second
+        self._bucket = TokenBucket(rate, self._context.now()) if rate else None
 
     def emit(self, event: str, *args: Any) -> None:
         raise NotImplementedError
 
-    async def _say_goodbye(self) -> None:
+    async def _run_disconnect_handlers(self) -> None:
         raise NotImplementedError
 
     def receive(self, data: list[Any], ack_id: AckId | None) -> None:
@@ -93,27 +97,47 @@ class Inbox(Listening):
         if self._busy:
             self._wait(data, ack_id)
             return
-        if self._hooks is None:
-            handlers = self.namespace.handlers.events.get(data[0])
+        if self._listeners is None:
+            handlers = self._handlers.incoming.events.get(data[0])
             if handlers is not None and len(handlers) == 1 and not handlers[0].is_async:
                 self._call_plain(handlers[0], data, ack_id)
                 return
         self._busy = True
-        self.namespace.runners.submit(self._work(data, ack_id))
+        self._context.runners.submit(self._work(data, ack_id))
 
     def _is_too_fast(self, bucket: TokenBucket, event: str, ack_id: AckId | None) -> bool:
         """Refuse an event beyond the client's rate: in its acknowledgement, or with ``error`` once a second."""
-        now = self._client.connection.engine.wheel.now()
+        now = self._context.now()
         if bucket.take(now):
             return False
-        self.namespace.stats.rate_limited += 1
+        self._context.stats.rate_limited += 1
         refusal = {"error": "too many events", "event": event}
         if ack_id is not None:
             self._acknowledge(ack_id, refusal)
-        elif now - bucket.told >= 1.0 and self.connected:
-            bucket.told = now
+        elif now - bucket.last_refusal >= 1.0 and self.connected:
+            bucket.last_refusal = now
             self.emit("error", refusal)
         return True
+
+    def expect_ack(self) -> tuple[asyncio.Future[Any], int]:
+        """A future for the next acknowledgement, and the id that asks for it. Give the id to :meth:`forget_ack`.
+
+        Raises:
+            NotConnected: The client has left, or has not been accepted yet.
+        """
+        if not self.connected:
+            raise NotConnected(f"socket {self.id} is not connected")
+        if self._acks is None:
+            self._acks = {}
+        ack_id = self._next_ack
+        self._next_ack += 1
+        future = self._acks[ack_id] = asyncio.get_running_loop().create_future()
+        return future, ack_id
+
+    def forget_ack(self, ack_id: int) -> None:
+        """Stop waiting for an acknowledgement."""
+        if self._acks is not None and (future := self._acks.pop(ack_id, None)) is not None:
+            future.cancel()
 
     def receive_ack(self, ack_id: int | None, args: list[Any]) -> None:
         """Take the answer to a :meth:`call`. One that nobody waits for is ignored."""
@@ -125,8 +149,8 @@ class Inbox(Listening):
         if self._waiting is None:
             self._waiting = deque()
         self._waiting.append((data, ack_id))
-        if len(self._waiting) >= self.namespace.settings.max_waiting_events:
-            self._client.connection.pause_reading()
+        if len(self._waiting) >= self._context.settings.max_waiting_events:
+            self._connection.pause_reading()
 
     def _call_plain(self, handler: Handler, data: list[Any], ack_id: AckId | None) -> None:
         """The short cut for a single plain handler: no coroutine, no turn of the loop."""
@@ -137,7 +161,7 @@ class Inbox(Listening):
             result = copy_context().run(handler.function, self, *args)  # what it sets is not for the next client
             if type(result) is CoroutineType:  # a plain function that returns one: a partial, a lambda
                 self._busy = True
-                self.namespace.runners.submit(self._finish(result, data[0], ack_id))
+                self._context.runners.submit(self._finish(result, data[0], ack_id))
             elif ack_id is not None and result is not NO_ACK:
                 self._acknowledge(ack_id, result)
         except (Exception, asyncio.CancelledError) as error:  # application code may raise anything
@@ -162,89 +186,91 @@ class Inbox(Listening):
             await self._handle(data, ack_id)
             await self._next()
         except asyncio.CancelledError:
-            if self._waiting and self._waiting[-1] == GOODBYE:
-                # The server ends in the middle of a handler: who left is told all the same.
+            if self._waiting and self._waiting[-1] == DISCONNECTED:
+                # The server ends in the middle of a handler: the disconnect handlers run all the same.
                 self._waiting = None
-                self.namespace.runners.submit(self._say_goodbye())
+                self._context.runners.submit(self._run_disconnect_handlers())
             raise
 
     def _drop_waiting(self) -> None:
         """Forget the events that wait."""
         if self._waiting:
             self._waiting.clear()
-            self._client.connection.resume_reading()
+            self._connection.resume_reading()
 
     async def _next(self) -> None:
         waiting = self._waiting
         while waiting:
             data, ack_id = waiting.popleft()
-            if len(waiting) == self.namespace.settings.max_waiting_events // 2:
-                self._client.connection.resume_reading()
+            if len(waiting) == self._context.settings.max_waiting_events // 2:
+                self._connection.resume_reading()
             await self._handle(data, ack_id)
         self._waiting = None
         self._busy = False
 
     async def _handle(self, data: Any, ack_id: AckId | None) -> None:
         if type(data) is not list:
-            await (self._say_goodbye() if data is None else self._tell_fault(data))
+            await (self._run_disconnect_handlers() if data is None else self._handle_protocol_error(data))
             return
         event, args = data[0], data[1:]
         try:
             handled = False
             acknowledge = self._acknowledger(ack_id)
-            if self._hooks is not None:
-                await self._hooks.hear(event, args)
-                if not await self._passes(self._hooks, event, args):
+            if self._listeners is not None:
+                await self._listeners.notify_any(event, args)
+                if not await self._passes(self._listeners, event, args):
                     return
                 # A client that sends "error" itself does not reach those who wait for the library's.
-                handled = event != "error" and await self._hooks.handle(
-                    event, args, acknowledge, lambda work: self._alongside(work, event, ack_id)
+                handled = event != "error" and await self._listeners.handle(
+                    event, args, acknowledge, lambda work: self._run_concurrently(work, event, ack_id)
                 )
-            handlers = self.namespace.handlers.events.get(event)
+            handlers = self._handlers.incoming.events.get(event)
             unnamed = handlers is None
             if handlers is None:
-                handlers = NO_HANDLERS if handled else self.namespace.handlers.any
+                handlers = NO_HANDLERS if handled else self._handlers.incoming.any
             for handler in handlers:
                 arguments = handler.convert(args)
                 work = self._call(handler, [event, *arguments] if unnamed else arguments, acknowledge)
-                if not (handler.concurrent and handler.is_async and self._alongside(work, event, ack_id)):
+                if not (handler.concurrent and handler.is_async and self._run_concurrently(work, event, ack_id)):
                     await work
         except (Exception, asyncio.CancelledError) as error:
             if is_cancelled(error):
                 raise
             self._failed(event, ack_id, error)
 
-    async def _passes(self, hooks: Hooks, event: str, args: Any) -> bool:
+    async def _passes(self, listeners: Listeners, event: str, args: Any) -> bool:
         """Ask the socket's middleware. What it raises is for the handlers of ``error``, if there are any."""
         try:
-            await hooks.ask(event, args)
+            await listeners.run_middleware(event, args)
         except Exception as error:
-            if not await self._tell_error(error):
+            if not await self._call_error_handlers(error):
                 raise
             return False
         return True
 
-    async def _tell_error(self, error: Exception) -> bool:
+    async def _call_error_handlers(self, error: Exception) -> bool:
         """Call the handlers of ``error``. Returns whether there was one."""
-        told = self._hooks is not None and await self._hooks.handle("error", [error], ignore, in_line)
-        for handler in self.namespace.library_handlers.get("error"):
+        called = self._listeners is not None and await self._listeners.handle(
+            "error", [error], ignore, never_concurrent
+        )
+        for handler in self._handlers.library.get("error"):
             await self._call(handler, [error], ignore)
-            told = True
-        return told
+            called = True
+        return called
 
     def fault(self, error: Exception) -> None:
-        """The client has broken the protocol: the handlers of ``error`` are told, behind the events before it."""
-        if self._hooks is None and not self.namespace.library_handlers.get("error"):
+        """The client has broken the protocol: the handlers of ``error`` are called, behind the events before it."""
+        if self._listeners is None and not self._handlers.library.get("error"):
             return
         if self._busy:
             self._wait(error, None)
         else:
             self._busy = True
-            self.namespace.runners.submit(self._work(error, None))
+            self._context.runners.submit(self._work(error, None))
 
-    async def _tell_fault(self, error: Exception) -> None:
+    async def _handle_protocol_error(self, error: Exception) -> None:
         try:
-            await self._tell_error(error)
+            await self._call_error_handlers(error)
         except (Exception, asyncio.CancelledError) as failure:
             if is_cancelled(failure):
                 raise
@@ -256,12 +282,12 @@ class Inbox(Listening):
             result = await result
         acknowledge(result)
 
-    def _alongside(self, work: Coroutine[Any, Any, None], event: str, ack_id: AckId | None) -> bool:
-        """Let a concurrent handler run beside the line. Beyond the bound it is not taken, and holds the line too."""
-        if self._at_work >= self.namespace.settings.max_waiting_events:
+    def _run_concurrently(self, work: Coroutine[Any, Any, None], event: str, ack_id: AckId | None) -> bool:
+        """Run a concurrent handler in a task. Beyond the bound it is not taken, and holds up the next event too."""
+        if self._concurrent >= self._context.settings.max_waiting_events:
             return False
-        self._at_work += 1
-        self.namespace.spawn(self._guard(work, event, ack_id))
+        self._concurrent += 1
+        self._context.spawn(self._guard(work, event, ack_id))
         return True
 
     async def _guard(self, work: Awaitable[None], event: str, ack_id: AckId | None) -> None:
@@ -270,7 +296,7 @@ class Inbox(Listening):
         except Exception as error:  # noqa: BLE001 - as above
             self._failed(event, ack_id, error)
         finally:
-            self._at_work -= 1
+            self._concurrent -= 1
 
     def _acknowledger(self, ack_id: AckId | None) -> Callable[[Any], None]:
         """Takes the results of an event's handlers: the first one is the answer."""
@@ -288,22 +314,32 @@ class Inbox(Listening):
         if self._gone is None:
             # What as_args() does, without the call.
             args = [] if result is None else list(result) if type(result) is tuple else [result]
-            namespace = self.namespace
+            context = self._context
             if type(ack_id) is bytes and (answer := encode_answer(args, ack_id)) is not None:
-                namespace.ticker.send(self, answer, ())
+                context.ticker.send(self, answer, ())
             else:
-                namespace.ticker.send(self, *namespace.encode(ACK, namespace.name, args, ack_id))
+                context.ticker.send(self, *context.codec.encode(ACK, self._adapter.name, args, ack_id))
+
+    def notify_outgoing(self, event: str, args: Sequence[Any]) -> None:
+        """Call its listeners of outgoing events. One that raises is logged: the others get their event all the same."""
+        if self._listeners is None:
+            return
+        try:
+            self._listeners.notify_outgoing(event, args)
+        except Exception:
+            self._context.stats.handler_errors += 1
+            log.exception("socket %s: a listener of outgoing events failed", self.id)
 
     def _failed(self, event: Any, ack_id: AckId | None, error: BaseException) -> None:
         if isinstance(error, BadArguments):
-            self.namespace.stats.bad_events += 1
+            self._context.stats.bad_events += 1
             log.warning("socket %s: event %r refused: %s", self.id, event, error)
             if ack_id is not None:
                 self._acknowledge(ack_id, {"error": str(error)})
         elif isinstance(error, RoomRefused):
-            self._client.connection.engine.log_once("rooms", "socket %s: event %r: %s", self.id, event, error)
+            self._context.log_once("rooms", "socket %s: event %r: %s", self.id, event, error)
             if ack_id is not None:
                 self._acknowledge(ack_id, {"error": str(error)})
         else:
-            self.namespace.stats.handler_errors += 1
+            self._context.stats.handler_errors += 1
             log.error("socket %s: handler of %r failed", self.id, event, exc_info=error)

@@ -1,46 +1,14 @@
-"""A socket as another node describes it: what can be known and ordered from afar."""
+"""A socket as another node describes it: what can be known of it, and done to it, from here."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-import msgspec
+from ..adapter.base import Adapter
+from ..adapter.sockets import Selection
 
-if TYPE_CHECKING:
-    from .namespace import Namespace
-    from .socket import Socket
-
-__all__ = ["RemoteSocket", "describe"]
-
-
-def describe(socket: Socket) -> dict[str, Any]:
-    """What other nodes may know of a socket. Its ``data`` travels if msgpack can hold it, else as ``{}``."""
-    shake = socket.handshake
-    return {
-        "id": socket.id,
-        "node": socket.namespace.server.node,
-        "rooms": sorted(socket.rooms),
-        "data": _copy(socket.data),
-        "handshake": {
-            "headers": shake.headers,
-            "query": shake.query,
-            "auth": _copy(shake.auth),
-            "time": shake.time,
-            "issued": shake.issued,
-            "address": shake.address,
-            "secure": shake.secure,
-            "url": shake.url,
-        },
-    }
-
-
-def _copy(value: Any) -> Any:
-    """The value as it would arrive at another node."""
-    try:
-        return msgspec.msgpack.decode(msgspec.msgpack.encode(value))
-    except (TypeError, ValueError, OverflowError, RecursionError):
-        return {}
+__all__ = ["RemoteSocket", "SocketList"]
 
 
 class RemoteHandshake:
@@ -68,8 +36,8 @@ class RemoteSocket:
         handshake: How its client came in.
     """
 
-    def __init__(self, namespace: Namespace, described: Mapping[str, Any]) -> None:
-        self.namespace = namespace
+    def __init__(self, adapter: Adapter, described: Mapping[str, Any]) -> None:
+        self._adapter = adapter
         self.id: str = described["id"]
         self.node: str = described["node"]
         self.rooms = set(described["rooms"])
@@ -79,18 +47,53 @@ class RemoteSocket:
     def __repr__(self) -> str:
         return f"<socket {self.id} on {self.node}>"
 
+    @property
+    def _only(self) -> Selection:
+        return (self.id,), ()
+
+    @property
+    def _timeout(self) -> float:
+        return self._adapter.context.settings.request_timeout
+
     def emit(self, event: str, *args: Any) -> None:
         """Emit an event to it."""
-        self.namespace.to(self.id).emit(event, *args)
+        self._adapter.broadcast(event, args, (self.id,))
 
-    async def join(self, *rooms: str) -> None:
+    async def join(self, *rooms: Any) -> None:
         """Let it join rooms."""
-        await self.namespace.in_(self.id).join(*rooms)
+        await self._adapter.add_sockets(self._only, room_names(rooms), False, self._timeout)
 
-    async def leave(self, *rooms: str) -> None:
+    async def leave(self, *rooms: Any) -> None:
         """Let it leave rooms."""
-        await self.namespace.in_(self.id).leave(*rooms)
+        await self._adapter.del_sockets(self._only, room_names(rooms), False, self._timeout)
 
     async def disconnect(self, close: bool = False) -> None:
-        """Send it away."""
-        await self.namespace.in_(self.id).disconnect(close)
+        """Disconnect it.
+
+        Args:
+            close: Close the connection below too.
+        """
+        await self._adapter.disconnect_sockets(self._only, close, False, self._timeout)
+
+
+class SocketList(list[RemoteSocket]):
+    """Sockets of the whole cluster, and the names of the nodes that did not answer.
+
+    Args:
+        sockets: Those that were found.
+        missing: Names of silent nodes.
+    """
+
+    def __init__(self, sockets: Iterable[RemoteSocket] = (), missing: Iterable[str] = ()) -> None:
+        super().__init__(sockets)
+        self.missing = list(missing)
+
+
+def room_names(rooms: tuple[Any, ...]) -> tuple[str, ...]:
+    """Rooms as they were given: names, or lists of names as Node takes them."""
+    if len(rooms) == 1 and type(rooms[0]) is str:
+        return rooms
+    names: list[str] = []
+    for room in rooms:
+        names.extend(map(str, room) if isinstance(room, list | tuple | set | frozenset) else [str(room)])
+    return tuple(names)

@@ -8,73 +8,37 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import socket as _socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+from ..adapter.backend import open_backend
+from ..adapter.codec import Codec
+from ..adapter.context import Context, ServerStats
+from ..adapter.sockets import Answers
 from ..asgi.application import Beside, EngineApp
-from ..bus import BusLimits, open_bus
-from ..cluster.link import Link
-from ..cluster.messages import Broadcast as Envelope
 from ..engine.base import BaseEngine
 from ..engine.connection import Connection
-from ..engine.ids import new_socket_id
 from ..fanout.ticker import Ticker
+from ..handlers.runners import Runners
 from ..http.client_files import ClientFiles
 from ..observe.health import Health
-from ..protocol import msgpack, socketio
-from ..protocol.socketio import Limits
 from ..settings import ServerSettings
-from .acks import Answers
-from .acks import register as register_answers
 from .broadcast import Broadcasting
 from .client import Client
-from .ears import tell_of_envelope
-from .namespace import Matcher, Namespace, Namespaces
-from .recovery import Recovery
-from .runners import Runners
+from .namespace import Namespace
+from .namespaces import Matcher, Namespaces
 from .socket import Socket
 
-__all__ = ["Server", "ServerStats"]
+__all__ = ["Server"]
 
 # Seconds for handlers that are at work when the server ends, and then for the disconnect handlers behind them. Together
-# they stay below the three seconds after which a supervisor loses patience.
-RUN_OUT: Final = 1.5
-LAST_WORDS: Final = 0.5
+# they stay below the three seconds that serving gives requests at its end.
+DRAIN_TIMEOUT: Final = 1.5
+DISCONNECT_TIMEOUT: Final = 0.5
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-@dataclass(slots=True)
-class ServerStats:
-    """What a server has counted since it was made."""
-
-    connections: int = 0
-    """Connections opened."""
-    parse_errors: int = 0
-    """Connections closed for bytes that were no Socket.IO, or exceeded ``max_attachments``, ``max_attachment_bytes`` or
-    ``max_depth``."""
-    handler_errors: int = 0
-    """Handlers that raised."""
-    bad_events: int = 0
-    """Events whose arguments their handler does not take."""
-    rate_limited: int = 0
-    """Events refused because their client sent more than ``max_events_per_second``."""
-    connect_timeouts: int = 0
-    """Connections closed because they entered no namespace within ``connect_timeout``."""
-    namespaces_refused: int = 0
-    """Namespaces refused because their client is in ``max_namespaces``."""
-    recovered: int = 0
-    """Clients that came back to their state."""
-    not_recovered: int = 0
-    """Clients that came back too late for it, or to less than they missed, and began anew."""
-    states_dropped: int = 0
-    """States forgotten because more than ``recovery_states`` clients were away."""
-    rooms_refused: int = 0
-    """Rooms refused: their socket is in ``max_rooms``, or the name is another socket's id."""
 
 
 class Server(Broadcasting):
@@ -102,39 +66,40 @@ class Server(Broadcasting):
         ConfigurationError: An unknown option, or a value that does not fit.
     """
 
-    log = logging.getLogger("shoal.server")
-
     def __init__(self, **options: Any) -> None:
         self.settings = ServerSettings.load(options)
         self.node = self.settings.node or f"{_socket.gethostname()}-{os.getpid()}"
         """Name of this node."""
-        self.stats = ServerStats()
-        self.encode = msgpack.encode if self.settings.parser == "msgpack" else socketio.encode
-        """Packets to bytes, on the wire that the option ``parser`` names."""
-        self.limits = Limits(self.settings.max_attachments, self.settings.max_attachment_bytes, self.settings.max_depth)
+        self._ticker = Ticker(self.settings.io_uring)
+        self.stats = ServerStats(ticker=self._ticker)
         self.engine: BaseEngine[ServerSettings] = BaseEngine(self.settings, self._attach)
         """Sessions and transports, without Socket.IO: ``on``, ``clients_count``."""
-        self.ticker = Ticker(self.settings.io_uring)
-        self.engine.settle = self.ticker.seal
-        self.runners = Runners()
-        self.clients: set[Client] = set()
-        self.link: Link | None = None
-        self.recovery = Recovery(self) if self.settings.connection_state_recovery else None
-        self.namespaces = Namespaces(self)
-        self._root = self.namespaces.of("/")
+        self.engine.settle = self._ticker.seal
+        self._runners = Runners()
+        self._context = Context(
+            node=self.node,
+            tag=self.engine.tag,
+            settings=self.settings,
+            codec=Codec(self.settings),
+            stats=self.stats,
+            ticker=self._ticker,
+            runners=self._runners,
+            now=self.engine.now,
+            spawn=self.engine.spawn,
+            log_once=self.engine.log_once,
+        )
+        self._backend = open_backend(self._context)
+        self._namespaces = Namespaces(self._backend, self.settings.cleanup_empty_namespaces)
+        self._root = self._namespaces.of("/")
+        self._adapter = self._backend.adapters["/"]
+        self._clients: set[Client] = set()
         self._app = EngineApp(self.engine, ClientFiles() if self.settings.serve_client else None)
         self._health = Health(self.not_ready)
         self._alone = self.asgi(None)
         self._started: asyncio.Future[None] | None = None
-        if self.settings.broker != "memory://":
-            bus = open_bus(self.settings.broker, limits=BusLimits(buffer_bytes=self.settings.broker_buffer))
-            prefix = self.settings.channel_prefix
-            self.link = Link(bus, self.engine.tag, self.node, prefix, self._deliver, self._link_changed)
-            register_answers(self)
-            self.link.open_namespace("/")
 
     def __repr__(self) -> str:
-        return f"<server {self.node}, {len(self.clients)} clients>"
+        return f"<server {self.node}, {len(self._clients)} clients>"
 
     # ---- for applications
 
@@ -152,14 +117,14 @@ class Server(Broadcasting):
 
     def of(self, matcher: Matcher, kind: type[Namespace] = Namespace) -> Namespace:
         """A namespace by name, or a dynamic one. See :meth:`Namespaces.of`."""
-        return self.namespaces.of(matcher, kind)
+        return self._namespaces.of(matcher, kind)
 
     def on_server(self, event: str) -> Callable[[F], F]:
-        """A decorator that registers a handler of what other servers say. See :meth:`Namespace.on_server`."""
+        """A decorator that registers a handler of what other servers send. See :meth:`Namespace.on_server`."""
         return self._root.on_server(event)
 
     def server_side_emit(self, event: str, *args: Any) -> None:
-        """Say something to the other servers. See :meth:`Namespace.server_side_emit`."""
+        """Send an event to the other servers. See :meth:`Namespace.server_side_emit`."""
         self._root.server_side_emit(event, *args)
 
     async def server_side_call(self, event: str, *args: Any, timeout: float | None = None) -> Answers:
@@ -179,9 +144,6 @@ class Server(Broadcasting):
         """Sockets in ``/`` on this node, by id. A copy."""
         return self._root.sockets
 
-    def _home(self) -> Namespace:
-        return self._root
-
     # ---- lifecycle
 
     async def start(self) -> None:
@@ -190,15 +152,11 @@ class Server(Broadcasting):
         Returns after the first attempt: a broker that is away makes the node not ready, it does not stop it.
         """
         if self._started is None:
-            self._started = asyncio.ensure_future(self._start())
+            self._started = asyncio.ensure_future(self._backend.start())
         if self._started.done():
             self._started.result()
         else:
             await asyncio.shield(self._started)
-
-    async def _start(self) -> None:
-        if self.link is not None:
-            await self.link.start()
 
     async def close(self) -> None:
         """Close every connection with the reason ``server shutting down``, and the link to the broker.
@@ -206,24 +164,21 @@ class Server(Broadcasting):
         Handlers that are at work get a second and a half, then they are cancelled; disconnect handlers run in any case.
         A server with a broker cannot be started again afterwards.
         """
-        self.ticker.seal()
+        self._ticker.seal()
         await self.engine.close()
-        await self._run_out(RUN_OUT)
-        self.runners.interrupt()
-        await self._run_out(LAST_WORDS)
-        await self.runners.close()
-        if self.link is not None and self._started is not None:
-            await self.link.close()
-        self.ticker.forget_loop()
-        if self.recovery is not None:
-            self.recovery.rest()
+        await self._drain(DRAIN_TIMEOUT)
+        self._runners.interrupt()
+        await self._drain(DISCONNECT_TIMEOUT)
+        await self._runners.close()
+        await self._backend.close()
+        self._ticker.forget_loop()
         self._started = None
 
-    async def _run_out(self, seconds: float) -> None:
-        """Give what is under way a moment."""
+    async def _drain(self, seconds: float) -> None:
+        """Let handlers that are at work end."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while len(self.runners):  # noqa: ASYNC110 - at the end of a server's life, for a few turns
+                while len(self._runners):  # noqa: ASYNC110 - at the end of a server's life, for a few turns
                     await asyncio.sleep(0.01)
 
     def run(self, host: str = "127.0.0.1", port: int = 8000, **options: Any) -> None:
@@ -245,34 +200,8 @@ class Server(Broadcasting):
 
     def not_ready(self) -> str | None:
         """Why this node should get no new clients; ``None`` if it should."""
-        if self.link is not None and not self.link.up:
-            return "the link to the broker is down"
-        return None
-
-    # ---- glue
+        return self._backend.not_ready()
 
     def _attach(self, connection: Connection) -> None:
         self.stats.connections += 1
-        self.clients.add(Client(self, connection))
-
-    def new_socket_id(self) -> str:
-        return new_socket_id(self.engine.tag)
-
-    def _deliver(self, envelope: Envelope) -> None:
-        """A broadcast of another node."""
-        namespace = self.namespaces.by_name.get(envelope.namespace)
-        if namespace is not None:
-            if namespace.ears:
-                tell_of_envelope(namespace, envelope)
-            self.ticker.broadcast(
-                namespace.rooms,
-                envelope.rooms,
-                envelope.excluded,
-                envelope.text,
-                envelope.attachments,
-                envelope.volatile,
-            )
-
-    def _link_changed(self, up: bool) -> None:
-        if not up:
-            self.log.warning("%s: the link to the broker is down; this node is not ready until it is back", self.node)
+        self._clients.add(Client(self._context, self._namespaces, connection, self._clients.discard))

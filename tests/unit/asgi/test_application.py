@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.internals import link
 
 from shoal import ConnectionRefused, Engine, Server
 from shoal.asgi.application import EngineApp
@@ -109,13 +110,12 @@ class TestHealth:
         io = Server(broker="memory://health")
         async with TestServer(io) as server:
             assert (await server.request("GET", "/readyz")).status == 200
-            assert io.link is not None
-            io.link.bus.cut()  # type: ignore[attr-defined]
+            link(io).bus.cut()  # type: ignore[attr-defined]
             response = await server.request("GET", "/readyz")
             assert (response.status, response.json["status"]) == (503, "not ready")
             assert "broker" in response.json["reason"]
             assert (await server.request("GET", "/healthz")).status == 200
-            io.link.bus.restore()  # type: ignore[attr-defined]
+            link(io).bus.restore()  # type: ignore[attr-defined]
             assert (await server.request("GET", "/readyz")).status == 200
 
     @async_test
@@ -285,16 +285,14 @@ class TestLifespan:
         async def beside(scope: Any, receive: Any, send: Any) -> None:
             for step in ("startup", "shutdown"):
                 await receive()
-                assert io.link is not None
-                steps.append((step, io.link.up))
+                steps.append((step, link(io).up))
                 io.emit("step", step)
                 await send({"type": f"lifespan.{step}.complete"})
 
         async with TestServer(io.asgi(beside)):
             assert steps == [("startup", True)]
         assert steps == [("startup", True), ("shutdown", True)]
-        assert io.link is not None
-        assert not io.link.up
+        assert not link(io).up
 
     @async_test
     async def test_a_failed_startup_of_the_other_is_told(self) -> None:
@@ -319,8 +317,7 @@ class TestLifespan:
         with pytest.raises(RuntimeError, match="stuck"):
             async with TestServer(io.asgi(beside)):
                 pass
-        assert io.link is not None
-        assert not io.link.up
+        assert not link(io).up
 
     @async_test
     async def test_one_that_does_not_end_is_not_waited_for_without_end(self) -> None:
@@ -338,9 +335,8 @@ class TestLifespan:
         """As under a server program that has none."""
         io = Server(broker="memory://lazy")
         server = TestServer(io)
-        assert io.link is not None
-        assert not io.link.up
+        assert not link(io).up
         assert (await server.connect()).connected
-        assert io.link.up
+        assert link(io).up
         await server.__aexit__(None, None, None)
         await io.close()

@@ -7,6 +7,8 @@ import itertools
 from collections.abc import AsyncIterator
 from typing import Any
 
+from tests.internals import link
+
 from shoal import Server
 from shoal.bus import MemoryBus, MemoryHub
 from shoal.cluster.messages import Message, decode
@@ -21,8 +23,7 @@ class Node:
     def __init__(self, io: Server, server: TestServer) -> None:
         self.io = io
         self.server = server
-        assert io.link is not None
-        self.link = io.link
+        self.link = link(io)
         assert isinstance(self.link.bus, MemoryBus)
         self.bus: MemoryBus = self.link.bus
 

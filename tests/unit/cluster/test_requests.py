@@ -347,9 +347,8 @@ class TestStrangers:
 
 @async_test
 async def test_a_server_alone_asks_nobody() -> None:
-    """memory:// without a name has no link, and answers at once."""
+    """memory:// without a name has no other nodes, and answers at once."""
     io = Server()
-    assert io.link is None
     began = asyncio.get_running_loop().time()
     assert (await io.fetch_sockets()).missing == []
     assert (await io.call("x", timeout=100)).responses == []

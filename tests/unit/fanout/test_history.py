@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.fanout.history import History, Said
+from shoal.fanout.history import Entry, History
 
 MUCH = 1_000_000
 
 
-def said(history: History, text: bytes = b"x", time: float = 0.0, **where: Any) -> Said:
+def said(history: History, text: bytes = b"x", time: float = 0.0, **where: Any) -> Entry:
     """A message, remembered."""
-    said = Said(
+    said = Entry(
         history.next_offset(), time, where.get("namespace", "/"), where.get("rooms", ()), where.get("excluded", ()),
         text, where.get("attachments", ()),
     )  # fmt: skip

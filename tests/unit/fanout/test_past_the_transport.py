@@ -16,6 +16,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from tests.internals import ticker
 from tests.requirements import needs_io_uring
 from tests.unit.fanout.recording import Wire
 from tests.unit.fanout.test_ticker import Member, World, town
@@ -367,8 +368,8 @@ def test_what_is_large_goes_by_itself(ring_sockets: Sockets, mixed: bool) -> Non
 
 
 def test_a_server_is_told_by_its_option() -> None:
-    assert Server(io_uring=False).ticker._writer._io_uring is False
-    assert Server().ticker._writer._io_uring is True
+    assert ticker(Server(io_uring=False))._writer._io_uring is False
+    assert ticker(Server())._writer._io_uring is True
 
 
 @needs_io_uring

@@ -21,7 +21,7 @@ from tests.unit.fuzz import RESERVED, ack_ids, event_names, json_values, namespa
 
 from shoal.errors import PayloadError, SocketProtocolError
 from shoal.protocol import socketio
-from shoal.protocol.msgpack import decode, encode
+from shoal.protocol.msgpack import append, decode, encode
 from shoal.protocol.socketio import ACK, CONNECT, CONNECT_ERROR, DISCONNECT, EVENT, Packet, PacketType
 
 pack = msgspec.msgpack.encode
@@ -233,3 +233,12 @@ def test_keys_that_are_nested_lists_are_refused_or_taken_and_nothing_else() -> N
         message = b"\x83\xa4type\x02\xa3nsp\xa1/\xa4data\x92\xa1x\x81" + b"\x91" * depth + b"\x01\x02"
         with contextlib.suppress(SocketProtocolError):
             decode(message, 64)
+
+
+@pytest.mark.parametrize("count", [0, 1, 13, 14, 15, 16, 65_534, 65_535, 65_536])
+@pytest.mark.parametrize("namespace", ["/", "/Ĥdata", "/" + "x" * 300])
+def test_an_argument_is_appended_to_an_encoded_event(count: int, namespace: str) -> None:
+    """What comes out is what encoding the longer list gives, whatever form the list's head has."""
+    data = ["event", *([0] * count)]
+    text, attachments = encode(EVENT, namespace, data)
+    assert append(namespace, text, attachments, b"e.1.0") == encode(EVENT, namespace, [*data, "e.1.0"])

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from tests.internals import rooms
 
 from shoal import ConnectionRefused, Server, Socket
 from shoal.testing import TestConnection, TestServer, async_test
@@ -129,7 +130,7 @@ class TestRefusal:
                 assert await drain(connection) == ['44{"message":"no","data":{"code":7}}']
                 assert connection.open
                 assert io.sockets == {}
-                assert io.of("/").rooms.names() == []
+                assert rooms(io.of("/")).names() == []
             assert gone == []
 
         check()
@@ -296,7 +297,7 @@ class TestImpatience:
             connection.send('42["x"]')
             connection.send("41")
             await server.settle()
-            assert io.of("/").rooms.names() == []
+            assert rooms(io.of("/")).names() == []
             go_on.set()
             await server.settle()
             assert seen == [("connect", False), ("client namespace disconnect", False)]

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.internals import clients, rooms, runners
 
 from shoal import Server, Socket
-from shoal.server.limiter import TokenBucket
+from shoal.handlers.rate_limit import TokenBucket
 from shoal.testing import TestServer, async_test
 
 
@@ -158,7 +159,7 @@ async def test_a_hundred_broken_clients_leave_nothing_behind() -> None:
             actions[number % 4]()
             assert await good.call("echo", number) == number
         await server.settle()
-        assert len(io.clients) == len(io.sockets) == io.engine.clients_count == 1
-        assert len(io.of("/").rooms) == 2
+        assert len(clients(io)) == len(io.sockets) == io.engine.clients_count == 1
+        assert len(rooms(io.of("/"))) == 2
         assert len(io.engine.wheel) == 1
-        assert len(io.runners) == 0
+        assert len(runners(io)) == 0

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.internals import rooms
 
 from shoal import Server
 from shoal.testing import TestServer, run
@@ -29,8 +30,8 @@ async def cheapest(crowd: int, act: Callable[[Any], object]) -> float:
             connections.append(await server.open())
             connections[-1].send("40")
         await server.settle()
-        sockets = list(io.of("/").rooms.by_id.values())
-        assert len(sockets) == len(io.of("/").rooms.members("all")) == crowd
+        sockets = list(rooms(io.of("/")).by_id.values())
+        assert len(sockets) == len(rooms(io.of("/")).members("all")) == crowd
         times = []
         for socket in sockets[-MEASURED:]:
             began = time.perf_counter()

@@ -13,7 +13,7 @@ import pytest
 from pydantic import BaseModel
 
 from shoal import AckTimeout, ConfigurationError, Server, Socket
-from shoal.server.handlers import ANY, BadArguments, Handler, HandlerTable
+from shoal.handlers.registry import ANY, BadArguments, Handler, HandlerTable
 from shoal.testing import TestServer, async_test
 
 

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 import pytest
+from tests.internals import clients, sites
 
 from shoal import ConfigurationError, ConnectionRefused, Namespace, Server, Socket, event
 from shoal.testing import TestServer, async_test
@@ -54,7 +55,7 @@ def test_an_unknown_one_is_refused_with_nodes_words(name: str) -> None:
             with pytest.raises(ConnectionRefused, match="Invalid namespace") as caught:
                 await server.connect(name)
             assert caught.value.data is None
-            assert set(io.namespaces.by_name) == {"/", "/admin"}
+            assert set(sites(io)) == {"/", "/admin"}
 
     check()
 
@@ -187,11 +188,11 @@ class TestDynamic:
                 one, two = await server.connect("/d1"), await server.connect("/d1")
                 with pytest.raises(ConnectionRefused):
                     await server.connect("/d2", auth={"x": 1})
-                assert ("/d2" in io.namespaces.by_name) is not cleanup
+                assert ("/d2" in sites(io)) is not cleanup
                 await one.disconnect()
-                assert "/d1" in io.namespaces.by_name
+                assert "/d1" in sites(io)
                 await two.disconnect()
-                assert ("/d1" in io.namespaces.by_name) is not cleanup
+                assert ("/d1" in sites(io)) is not cleanup
                 again = await server.connect("/d1")
                 io.of("/d1").emit("x")
                 assert await again.receive() == ("x",)
@@ -210,7 +211,7 @@ class TestDynamic:
                     client.connection.send(f"40/d{turn}{number},")
                 client.connection.drop()
                 await server.settle()
-            assert set(io.namespaces.by_name) == {"/"}
+            assert set(sites(io)) == {"/"}
 
     @async_test
     async def test_other_namespaces_are_never_forgotten(self) -> None:
@@ -219,7 +220,7 @@ class TestDynamic:
         async with TestServer(io) as server:
             for name in ("/", "/static"):
                 await (await server.connect(name)).disconnect()
-            assert set(io.namespaces.by_name) == {"/", "/static"}
+            assert set(sites(io)) == {"/", "/static"}
 
 
 @async_test
@@ -234,7 +235,7 @@ async def test_a_new_one_is_told() -> None:
     async with TestServer(io) as server:
         await server.connect("/child-1")
         await server.connect("/child-1")
-    assert told == [plain, io.namespaces.by_name["/child-1"]]
+    assert told == [plain, sites(io)["/child-1"].namespace]
 
 
 class TestBound:
@@ -263,9 +264,9 @@ class TestBound:
             for number in range(50):
                 connection.send(f"40/n{number},")
             await server.settle()
-            [client] = io.clients
+            [client] = clients(io)
             assert len(client.sockets) == 3
-            assert len(io.namespaces.by_name) <= 4
+            assert len(sites(io)) <= 4
 
 
 class TestClasses:

@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 import pytest
+from tests.internals import handlers, recovery, rooms
 
 from shoal import ConfigurationError, ConnectionRefused, Server, Socket
 from shoal.testing import TestClient, TestServer, async_test
@@ -388,7 +389,7 @@ async def test_middleware_may_be_asked_again_and_refuse() -> None:
         with pytest.raises(ConnectionRefused, match="once is enough"):
             await back(server, anna)
         assert not io.sockets
-        io.of("/").middleware.clear()
+        handlers(io.of("/")).middleware.clear()
         assert (await back(server, anna)).id != anna.id
 
 
@@ -505,7 +506,6 @@ async def test_without_the_option_nothing_is_added() -> None:
         await server.settle()
         assert anna.recovery == {}
         assert [tuple(event) for event in anna.received] == [("news", "text")]
-        assert io.recovery is None
 
 
 def test_it_is_for_one_node() -> None:
@@ -586,7 +586,7 @@ async def test_a_listener_of_rooms_may_send_it_away() -> None:
         connection = await server.open()
         connection.send("40" + json.dumps(anna.recovery))
         await server.settle()
-        assert (io.sockets, io.of("/").rooms.names()) == ({}, [])
+        assert (io.sockets, rooms(io.of("/")).names()) == ({}, [])
 
 
 @pytest.mark.parametrize("handler", ["of an event", "of disconnect"])
@@ -620,8 +620,7 @@ def test_it_comes_back_behind_the_handlers_of_its_socket_before(handler: str) ->
             assert online == {anna.id}
             assert again.connected
             assert events(again) == [("news",)]
-            assert io.recovery is not None
-            assert not io.recovery._farewells
+            assert not recovery(io)._leaving
 
     check()
 
@@ -701,7 +700,7 @@ async def test_what_is_kept_ends_with_time() -> None:
         anna.connection.drop()
         io.emit("news")
         await server.clock.advance(600)
-        assert repr(io.recovery) == "<recovery, 0 here, 0 away, 0 messages>"
+        assert repr(recovery(io)) == "<recovery, 0 here, 0 away, 0 messages>"
 
 
 @async_test
@@ -814,10 +813,9 @@ async def test_a_stale_socket_of_a_namespace_that_was_made_anew() -> None:
         await server.settle()
         assert events(again) == [("news",)]
         await again.disconnect()
-        assert io.recovery is not None
-        kept = len(io.recovery.history)
+        kept = len(recovery(io).history)
         stale.emit("nobody")
-        assert len(io.recovery.history) == kept
+        assert len(recovery(io).history) == kept
 
 
 @async_test

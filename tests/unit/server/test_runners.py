@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.fuzz import examples
 
-from shoal.server.runners import MAX_IDLE, Runners
+from shoal.handlers.runners import MAX_IDLE, Runners
 from shoal.testing import Clock, async_test, run
 
 

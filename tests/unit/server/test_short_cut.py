@@ -7,6 +7,7 @@ from typing import Any
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tests.internals import clients
 from tests.unit.fuzz import RESERVED, examples, json_values
 
 from shoal import Server
@@ -63,7 +64,7 @@ class Side:
             connection.send("40")
             await connection.receive()
             [session] = self.io.engine.sessions.values()
-            [client] = self.io.clients
+            [client] = clients(self.io)
             if not short:
                 client._root = None  # where the short cut looks; the plain path finds the socket by its namespace
             for kind, payload in messages:

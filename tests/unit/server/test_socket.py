@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.internals import outgoing, rooms
 from tests.unit.fuzz import RESERVED, examples
 
 from shoal import AckTimeout, Broadcast, Namespace, PayloadError, Server, Socket
@@ -71,7 +72,7 @@ class TestEmitting:
             await socket.join("room")
             await socket.leave("room")
             await socket.disconnect()
-            assert io.of("/").rooms.names() == []
+            assert rooms(io.of("/")).names() == []
             assert not socket.connected
 
     @async_test
@@ -602,7 +603,7 @@ class TestOwnListeners:
             assert len(log) == 4
 
     @async_test
-    async def test_an_ear_that_raises_keeps_nothing_from_its_own_client(self, caplog: pytest.LogCaptureFixture) -> None:
+    async def test_an_outgoing_listener_that_raises_holds_nothing_up(self, caplog: pytest.LogCaptureFixture) -> None:
         io = Server()
         async with TestServer(io) as server:
             client, socket = await pair(io, server)
@@ -612,7 +613,7 @@ class TestOwnListeners:
             assert await client.receive() == ("x", 1)
             assert await socket.call("vote") == 1
             assert io.stats.handler_errors == 2
-        assert "a listener of what goes out failed" in caplog.text
+        assert "a listener of outgoing events failed" in caplog.text
 
     @async_test
     async def test_a_concurrent_handler_of_its_own_does_not_hold_the_line(self) -> None:
@@ -671,7 +672,7 @@ class TestOwnListeners:
             await other.disconnect()
             io.emit("afterwards")
             assert len(log) == 5
-            assert not io.of("/").ears
+            assert not outgoing(io.of("/"))
 
 
 class TestItself:

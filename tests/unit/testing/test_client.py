@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from tests.internals import clients
 
 from shoal import AckTimeout, ConnectionRefused, NotConnected, Server
 from shoal.testing import TestServer, async_test
@@ -93,7 +94,7 @@ async def test_a_refused_client_gets_message_and_data() -> None:
         with pytest.raises(ConnectionRefused, match="Invalid namespace"):
             await server.connect("/nowhere")
         await server.settle()
-        assert server.app.clients == set()
+        assert clients(server.app) == set()
 
 
 @async_test
@@ -246,7 +247,7 @@ async def test_several_namespaces_share_a_connection() -> None:
         assert admin.connection.open
         await admin.disconnect()
         assert not admin.connection.open
-        assert io.clients == set()
+        assert clients(io) == set()
 
 
 @async_test

@@ -1,4 +1,4 @@
-"""What one socket has of its own beside its namespace's handlers: listeners, middleware, and ears for everything.
+"""What one socket has of its own beside its namespace's handlers: listeners of one event or of all, and middleware.
 
 Most sockets have none of it, and then no such object. Listeners here get the event's arguments without the socket, as
 Node's ``socket.on`` does: it was there when they were made.
@@ -10,14 +10,14 @@ import inspect
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from .handlers import Handler
+from .registry import Handler
 
-__all__ = ["Hooks", "Listening", "in_line"]
+__all__ = ["Listeners", "Listening", "never_concurrent"]
 
 Function = Callable[..., Any]
 
 
-class Hooks:
+class Listeners:
     """Listeners and middleware of one socket."""
 
     __slots__ = ("_any", "_any_outgoing", "_listeners", "_middleware", "_once")
@@ -77,17 +77,17 @@ class Hooks:
     def off_any_outgoing(self, function: Function | None) -> None:
         self._any_outgoing = [other for other in self._any_outgoing if function is not None and other != function]
 
-    def tell_outgoing(self, event: str, args: Any) -> None:
-        """Tell the ears for outgoing events, which are plain functions."""
+    def notify_outgoing(self, event: str, args: Any) -> None:
+        """Call the listeners of outgoing events, which are plain functions."""
         for function in tuple(self._any_outgoing):
             function(event, *args)
 
-    async def hear(self, event: str, args: Any) -> None:
-        """Tell the ears for everything."""
+    async def notify_any(self, event: str, args: Any) -> None:
+        """Call the listeners of all incoming events."""
         await self._each(self._any, event, args)
 
-    async def ask(self, event: str, args: Any) -> None:
-        """Ask the middleware, which raises to stop the event."""
+    async def run_middleware(self, event: str, args: Any) -> None:
+        """Call the middleware, which raises to stop the event."""
         await self._each(self._middleware, event, args)
 
     async def _each(self, functions: list[Function], event: str, args: Any) -> None:
@@ -101,9 +101,9 @@ class Hooks:
         event: str,
         args: Any,
         acknowledge: Callable[[Any], None],
-        alongside: Callable[[Coroutine[Any, Any, None]], bool],
+        run_concurrently: Callable[[Coroutine[Any, Any, None]], bool],
     ) -> bool:
-        """Call the listeners of an event; concurrent ones go ``alongside``, if that takes them. Was there one?"""
+        """Call the listeners of an event; concurrent ones by ``run_concurrently``, if it takes them. Was there one?"""
         listeners = self._listeners.get(event)
         if listeners is None:
             return False
@@ -111,7 +111,7 @@ class Hooks:
             if handler in self._once:
                 self._forget(event, handler)
             work = _call(handler, args, acknowledge)
-            if not (handler.concurrent and handler.is_async and alongside(work)):
+            if not (handler.concurrent and handler.is_async and run_concurrently(work)):
                 await work
         return True
 
@@ -123,17 +123,17 @@ async def _call(handler: Handler, args: Any, acknowledge: Callable[[Any], None])
     acknowledge(result)
 
 
-def in_line(work: Coroutine[Any, Any, None]) -> bool:
-    """Takes nothing alongside: the library's own events are told one after another."""
+def never_concurrent(work: Coroutine[Any, Any, None]) -> bool:
+    """Takes nothing: listeners of the library's own events are called one after another."""
     return False
 
 
 class Listening:
     """The part of a socket that registers listeners of its own."""
 
-    __slots__ = ("_hooks",)
+    __slots__ = ("_listeners",)
 
-    _hooks: Hooks | None
+    _listeners: Listeners | None
     """Most sockets need none."""
 
     def on(self, event: str, function: Callable[..., Any] | None = None, *, concurrent: bool = False) -> Any:
@@ -141,44 +141,39 @@ class Listening:
 
         Called with an event only, it is a decorator.
         """
-        return self._own_hooks().on(event, function, concurrent=concurrent)
+        return self._own_listeners().on(event, function, concurrent=concurrent)
 
     def once(self, event: str, function: Callable[..., Any] | None = None) -> Any:
         """As :meth:`on`, for the next event only."""
-        return self._own_hooks().once(event, function)
+        return self._own_listeners().once(event, function)
 
     def off(self, event: str, function: Callable[..., Any] | None = None) -> None:
         """Forget a handler that :meth:`on` or :meth:`once` registered, or all of an event."""
-        if self._hooks is not None:
-            self._hooks.off(event, function)
+        if self._listeners is not None:
+            self._listeners.off(event, function)
 
     def use(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Middleware for each incoming event: called with ``(event, *args)``; raises to stop the event.
 
         What it raises is given to the handlers of ``error``; without one it is logged.
         """
-        return self._own_hooks().use(function)
+        return self._own_listeners().use(function)
 
     def on_any(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Call ``function(event, *args)`` for each incoming event, before its handlers."""
-        return self._own_hooks().on_any(function)
+        return self._own_listeners().on_any(function)
 
     def off_any(self, function: Callable[..., Any] | None = None) -> None:
         """Forget what :meth:`on_any` registered."""
-        if self._hooks is not None:
-            self._hooks.off_any(function)
+        if self._listeners is not None:
+            self._listeners.off_any(function)
 
     def off_any_outgoing(self, function: Callable[..., Any] | None = None) -> None:
         """Forget what ``on_any_outgoing`` registered."""
-        if self._hooks is not None:
-            self._hooks.off_any_outgoing(function)
+        if self._listeners is not None:
+            self._listeners.off_any_outgoing(function)
 
-    def tell_outgoing(self, event: str, args: Any) -> None:
-        """An event goes out: tell those who listen to all of them."""
-        if self._hooks is not None:
-            self._hooks.tell_outgoing(event, args)
-
-    def _own_hooks(self) -> Hooks:
-        if self._hooks is None:
-            self._hooks = Hooks()
-        return self._hooks
+    def _own_listeners(self) -> Listeners:
+        if self._listeners is None:
+            self._listeners = Listeners()
+        return self._listeners

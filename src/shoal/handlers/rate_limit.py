@@ -13,15 +13,15 @@ class TokenBucket:
         now: Seconds of any steady clock.
     """
 
-    __slots__ = ("_capacity", "_rate", "_stamp", "_tokens", "told")
+    __slots__ = ("_capacity", "_rate", "_stamp", "_tokens", "last_refusal")
 
     def __init__(self, rate: float, now: float) -> None:
         self._rate = rate
         self._capacity = max(1.0, rate)
         self._tokens = self._capacity
         self._stamp = now
-        self.told = float("-inf")
-        """When the client was last told that it is too fast."""
+        self.last_refusal = float("-inf")
+        """When the client last got the event ``error`` for it."""
 
     def take(self, now: float) -> bool:
         """Whether one more event may pass now."""

@@ -17,7 +17,7 @@ import msgspec
 
 from ..errors import ConfigurationError, ShoalError
 
-__all__ = ["ANY", "NO_ACK", "BadArguments", "Handler", "HandlerTable", "as_args", "as_value"]
+__all__ = ["ANY", "NO_ACK", "BadArguments", "Handler", "HandlerTable", "Handlers", "as_args", "as_value"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 Converter = Callable[[Any], Any]
@@ -174,3 +174,41 @@ class HandlerTable:
             return function
 
         return register
+
+
+# Events of the library itself; a client cannot send them. Node's older name of the first still works.
+ALIASES: Final = {"connection": "connect"}
+LIBRARY_EVENTS: Final = frozenset({"create_room", "delete_room", "error", "join_room", "leave_room", "new_namespace"})
+
+
+class Handlers:
+    """All handlers of one namespace. Children of a dynamic namespace share those of their parent."""
+
+    __slots__ = ("incoming", "library", "middleware", "server_side")
+
+    def __init__(self) -> None:
+        self.incoming = HandlerTable()
+        """Of what clients send, and of their coming and going."""
+        self.library = HandlerTable()
+        """Of the library's other events, apart: no client's event is looked up here."""
+        self.middleware: list[Handler] = []
+        """Called with each new socket, in order."""
+        self.server_side = HandlerTable()
+        """Of what other servers send."""
+
+    def table(self, event: str) -> HandlerTable:
+        """Where an event's handlers stand."""
+        return self.library if event in LIBRARY_EVENTS else self.incoming
+
+    def add(self, event: str, function: Callable[..., Any], concurrent: bool = False) -> None:
+        """Register a function for an event of clients or of the library."""
+        self.table(event).add(ALIASES.get(event, event), function, concurrent)
+
+    def remove(self, event: str, function: Callable[..., Any] | None = None) -> None:
+        """Forget a function of an event, or all of them."""
+        self.table(event).remove(ALIASES.get(event, event), function)
+
+    @property
+    def has_disconnect_handlers(self) -> bool:
+        """Whether any handler wants to know that a socket leaves."""
+        return "disconnect" in self.incoming.events or "disconnecting" in self.incoming.events
