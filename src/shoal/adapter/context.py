@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import Any
 
 from ..bus.base import BusStats
@@ -16,8 +16,27 @@ from .codec import Codec
 __all__ = ["Context", "ServerStats"]
 
 
+class FanoutStats:
+    """What the fan-out counts by itself, where a counter costs least."""
+
+    __slots__ = ("_ticker",)
+
+    def _count_by(self, ticker: Ticker) -> None:
+        self._ticker = ticker
+
+    @property
+    def broadcasts(self) -> int:
+        """Events sent to the members of rooms, or to everyone, on this node."""
+        return self._ticker.broadcasts
+
+    @property
+    def deliveries(self) -> int:
+        """Events given to connections of this node."""
+        return self._ticker.deliveries
+
+
 @dataclass(slots=True)
-class ServerStats:
+class ServerStats(FanoutStats):
     """What a server has counted since it was made."""
 
     connections: int = 0
@@ -45,18 +64,10 @@ class ServerStats:
     """Rooms refused: their socket is in ``max_rooms``, or the name is another socket's id."""
     broker: BusStats = field(default_factory=BusStats)
     """Of the link to the broker."""
-    ticker: Ticker = field(default_factory=Ticker, repr=False, compare=False)
-    """What counts the next two."""
+    ticker: InitVar[Ticker | None] = None
 
-    @property
-    def broadcasts(self) -> int:
-        """Events sent to the members of rooms, or to everyone, on this node."""
-        return self.ticker.broadcasts
-
-    @property
-    def deliveries(self) -> int:
-        """Events given to connections of this node."""
-        return self.ticker.deliveries
+    def __post_init__(self, ticker: Ticker | None) -> None:
+        self._count_by(ticker or Ticker())
 
 
 @dataclass(frozen=True, slots=True)
