@@ -26,7 +26,7 @@ from tests.interop.wire import WEBSOCKET, Client, Endpoint, case, client
 from tests.servers import ServerProcess, lanes
 
 from shoal import Server
-from shoal.fastlane.first_bytes import Door
+from shoal.fastlane.first_bytes import FirstBytesProtocol
 from shoal.testing import TestClient, TestServer
 
 CROWD, ROUNDS = 10_000, 10
@@ -43,7 +43,7 @@ def quick(opcode: int, payload: bytes) -> bytes:
 
 
 HELLO = quick(TEXT, b"40")
-FAREWELLS = {
+CLOSES = {
     "leaves its namespace": quick(TEXT, b"41") + quick(CLOSE, b"\x03\xe8"),
     "closes the session": quick(TEXT, b"1"),
     "closes the WebSocket": quick(CLOSE, b"\x03\xe8"),
@@ -136,9 +136,9 @@ def tables(io: Server) -> dict[str, int]:
         "rooms": len(rooms(io.of("/"))),
         "sockets": len(io.sockets),
         "members of everyone": len(rooms(io.of("/")).everyone),
-        "timers": len(io.engine.wheel),
-        "farewells": len(io.engine.farewells),
-        "addresses": len(io.engine.addresses),
+        "timers": len(io.engine.context.wheel),
+        "final_packets": len(io.engine.table.final_packets),
+        "addresses": len(io.engine.table.addresses),
         "coroutines": len(runners(io)),
     }
 
@@ -224,7 +224,7 @@ class TestTenThousandTenTimes:
     async def _round(self, io: Server, context: Any, chance: random.Random) -> None:
         crowd = [Pipe() for _ in range(CROWD)]
         for number, pipe in enumerate(crowd):
-            pipe.protocol = Door(io.engine, None, **context)
+            pipe.protocol = FirstBytesProtocol(io.engine, None, **context)
             pipe.protocol.connection_made(pipe)
             pipe.hear(HANDSHAKE)
             pipe.hear(HELLO)
@@ -242,10 +242,10 @@ class TestTenThousandTenTimes:
         assert len(rooms(io.of("/"))) == CROWD // 4
         chance.shuffle(crowd)
         for number, pipe in enumerate(crowd):
-            farewell = list(FAREWELLS.values())[number % len(FAREWELLS)]
-            if farewell:
-                pipe.hear(farewell)
-            if number % 2 or not farewell:
+            close = list(CLOSES.values())[number % len(CLOSES)]
+            if close:
+                pipe.hear(close)
+            if number % 2 or not close:
                 pipe.close()
             if number % 500 == 0:
                 await asyncio.sleep(0)
@@ -310,7 +310,7 @@ class TestRealSockets:
                 await asyncio.gather(*[self._visit(server, someone, number) for number in range(24)])
                 seen.append(await self._quiet(witness))
                 files.append(len(os.listdir(f"/proc/{server.pid}/fd")))
-            for table in ("sessions", "clients", "rooms", "wheel", "farewells"):
+            for table in ("sessions", "clients", "rooms", "wheel", "final_packets"):
                 assert seen[-1][table] <= seen[0][table], table
             assert seen[-1]["tasks"] <= seen[0]["tasks"] + 3
             assert max(files[1:]) <= files[0] + 20, files  # connections that httpx keeps alive
@@ -319,7 +319,7 @@ class TestRealSockets:
     async def _quiet(self, witness: Witness) -> dict[str, Any]:
         """Wait until the witness is the only one; the counters then."""
         async with asyncio.timeout(10.0):
-            while (counters := await witness.counters())["sessions"] > 1 or counters["farewells"]:
+            while (counters := await witness.counters())["sessions"] > 1 or counters["final_packets"]:
                 await asyncio.sleep(0.05)
         found: dict[str, Any] = counters
         return found

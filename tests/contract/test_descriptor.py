@@ -18,6 +18,7 @@ import pytest
 
 from shoal.engine.base import BaseEngine
 from shoal.engine.connection import Connection
+from shoal.engine.websocket import begin
 from shoal.fastlane.descriptor import claim_descriptor
 from shoal.fastlane.websocket import FastLane
 from shoal.http.request import Request
@@ -126,9 +127,11 @@ def test_a_session_that_comes_to_a_full_transport_waits() -> None:
         witness, client = await pair()
         sent, read = fill(witness), b""
         engine: BaseEngine[Any] = BaseEngine(EngineSettings(), sessions.append)
-        lane = FastLane(engine, witness.transport, set())
+        lane = FastLane(engine.context, witness.transport, set())
         witness.transport.set_protocol(lane)
-        lane.start(Request("GET", "/", b"", b"", "", False), None)
+        request = Request("GET", "/", b"", b"", "", False)
+        lane.accept(request)
+        begin(engine, lane, request, None)
         (session,) = sessions
         try:
             assert session.outbox.descriptor == -1
@@ -141,7 +144,7 @@ def test_a_session_that_comes_to_a_full_transport_waits() -> None:
             witness.transport.abort()
             await asyncio.sleep(0.01)
             client.close()
-            engine.wheel.close()
+            engine.context.wheel.close()
         assert session.outbox.descriptor == -1
 
     sessions: list[Connection] = []

@@ -78,7 +78,7 @@ async def to_its_end(data: bytes) -> None:
         for read in reads(data) or [b"\r\n"]:
             house.hear(read)
         ends.append(await house.end())
-        assert len(house.engine.wheel) == 0
+        assert len(house.engine.context.wheel) == 0
     assert ends[0] == ends[1]
 
 

@@ -20,7 +20,7 @@ from shoal import Server
 from shoal.bus import MemoryHub
 from shoal.cluster.messages import Hello, Message, encode
 from shoal.errors import ConnectionRefused, EngineProtocolError
-from shoal.protocol.session import MOVES, Beat, Move, Session, State
+from shoal.protocol.session import MOVES, Heartbeat, Move, Session, State
 from shoal.server.engine import Engine
 from shoal.testing import TestClient, TestConnection, TestServer, run
 
@@ -45,10 +45,10 @@ def session_states(data: bytes) -> None:
         now += WAITS[digit]
         before, due, pinged = session.state, session.due, session.pinged
         if letter == "b":
-            beat = session.beat(now)
-            assert (beat is Beat.NOTHING) == (before is State.CLOSED or now < due)
-            assert (beat is Beat.TIMEOUT) <= pinged
-            assert session.pinged == (pinged or beat is Beat.PING)
+            beat = session.check_heartbeat(now)
+            assert (beat is Heartbeat.NOTHING) == (before is State.CLOSED or now < due)
+            assert (beat is Heartbeat.TIMEOUT) <= pinged
+            assert session.pinged == (pinged or beat is Heartbeat.PING)
         elif letter == "p":
             session.pong(now)
             assert session.due == (now + 25.0 if pinged else due)
@@ -264,8 +264,12 @@ async def hears_its_echo(witness: TestClient, number: int) -> None:
 def tables(io: Server) -> dict[str, int]:
     """The size of everything that a client can leave something in, where it is not empty."""
     engine = io.engine
-    sizes = {"sessions": len(engine.sessions), "farewells": len(engine.farewells), "clients": len(clients(io))}
-    sizes |= {"tasks": len(engine._tasks), "runners": len(runners(io))}
+    sizes = {
+        "sessions": len(engine.sessions),
+        "final_packets": len(engine.table.final_packets),
+        "clients": len(clients(io)),
+    }
+    sizes |= {"clients": len(clients(io)), "tasks": len(engine.context.tasks), "runners": len(runners(io))}
     for name, site in sites(io).items():
         table = site.adapter.rooms
         sizes |= {name: len(table.by_id), f"rooms of {name}": len(table)}

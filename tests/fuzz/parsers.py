@@ -18,7 +18,7 @@ from shoal.bus.redis_url import Endpoint
 from shoal.cluster import messages
 from shoal.engine.base import BaseEngine
 from shoal.errors import BrokerError, ConfigurationError, EngineProtocolError, SocketProtocolError
-from shoal.http.request import Request, is_trusted, trusted_address
+from shoal.http.request import Request, is_secure, is_trusted, trusted_address
 from shoal.local.address import Address, parse_address
 from shoal.local.balancer import PRODUCTION, BalancerSetup, balancer_conf, name_upstreams
 from shoal.protocol import engineio, msgpack, socketio
@@ -134,8 +134,8 @@ def http_request(data: bytes) -> None:
         address = trusted_address(request, proxies)
         assert is_trusted(address, proxies) in (True, False)
         assert proxies or address == "127.0.0.1"
-    assert ENGINE.is_secure(request) in (True, False)
-    for refusal in (ENGINE.check_websocket(request), ENGINE.check_origin(request)):
+        assert is_secure(request, proxies) in (True, False)
+    for refusal in (ENGINE.admission.check_websocket(request), ENGINE.admission.check_origin(request)):
         assert refusal is None or 400 <= refusal.status < 500
     before = request.headers, request.query
     request.forget()

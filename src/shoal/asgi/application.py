@@ -1,30 +1,23 @@
-"""The ASGI application of an engine: routes, CORS, the browser client, and the user's own application beside it.
+"""The ASGI application of an engine: routes, CORS, the browser client, and another application behind it.
 
 The path alone decides who answers: the engine's path is the engine's, everything else the other application's, or 404.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import logging
-from collections.abc import Awaitable, Callable
 from typing import Any
 
-from ..engine.base import BAD_REQUEST, BaseEngine
+from ..engine.base import BaseEngine
+from ..engine.polling import refuse
 from ..http.client_files import ClientFiles
 from ..http.cors import cors_headers, preflight_headers
 from ..http.request import Request
 from ..http.responses import respond
-from .polling import refuse, serve_polling
+from .lifespan import Application, Hook, InnerLifespan, answer_lifespan
+from .polling import serve_polling
 from .websocket import serve_websocket
 
-__all__ = ["Beside", "EngineApp"]
-
-log = logging.getLogger("shoal.engine")
-
-Application = Callable[[Any, Any, Any], Awaitable[None]]
-Hook = Callable[[], Awaitable[None]]
+__all__ = ["ASGIApp", "EngineApp"]
 
 
 class EngineApp:
@@ -55,7 +48,7 @@ class EngineApp:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         kind = scope["type"]
         if kind == "lifespan":
-            await _lifespan(receive, send, _nothing, self._engine.close)
+            await answer_lifespan(receive, send, _nothing, self._engine.close)
         elif kind == "websocket":
             if self._path(scope) == self._engine.settings.path:
                 await serve_websocket(self._engine, scope, receive, send)
@@ -82,9 +75,7 @@ class EngineApp:
         engine = self._engine
         if engine.listeners and "sid" in request.query:
             headers = [*headers, *_encode(engine.extra_headers(request, first=False))]
-        refusal = engine.check_version(request)
-        if refusal is None and request.query["transport"] != "polling":
-            refusal = BAD_REQUEST  # a plain request for a WebSocket
+        refusal = engine.admission.check_polling(request)
         if refusal is not None:
             response = refuse(engine, refusal, request)
             await respond(send, response.status, response.body, [*response.headers, *headers])
@@ -96,7 +87,7 @@ def _encode(headers: list[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
     return [(name.lower().encode("latin-1", "replace"), value.encode("latin-1", "replace")) for name, value in headers]
 
 
-class Beside:
+class ASGIApp:
     """An engine's application in front of another one: what is not the engine's goes there, lifespan goes to both.
 
     Args:
@@ -125,7 +116,7 @@ class Beside:
 
     async def _lifespan(self, scope: Any, receive: Any, send: Any) -> None:
         """Start ours first and stop it last, so that the other application can use it in between."""
-        inner = _InnerLifespan(self._other, scope)
+        inner = InnerLifespan(self._other, scope)
 
         async def start() -> None:
             await self._start()
@@ -137,65 +128,7 @@ class Beside:
             finally:
                 await self._stop()
 
-        await _lifespan(receive, send, start, stop)
-
-
-class _InnerLifespan:
-    """Drives the lifespan of an application that stands beside ours. One that has none is left alone."""
-
-    def __init__(self, app: Application, scope: Any) -> None:
-        self._to_app: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self._answer: asyncio.Future[dict[str, Any]] | None = None
-        self._app = app
-        self._scope = scope
-        self._task: asyncio.Task[None] | None = None
-
-    async def step(self, name: str) -> None:
-        """Run ``startup`` or ``shutdown``.
-
-        Raises:
-            RuntimeError: The application reported a failure.
-        """
-        if self._task is None:
-            self._task = asyncio.ensure_future(self._app(self._scope, self._to_app.get, self._receive))
-        if self._task.done():
-            return
-        answer = self._answer = asyncio.get_running_loop().create_future()
-        self._to_app.put_nowait({"type": f"lifespan.{name}"})
-        await asyncio.wait({answer, self._task}, return_when=asyncio.FIRST_COMPLETED)
-        if not answer.done():
-            # It ended without an answer: an application without lifespan may raise (ASGI specification, lifespan).
-            if not self._task.cancelled() and (error := self._task.exception()) is not None:
-                log.debug("the application beside has no lifespan: %r", error)
-            return
-        message = answer.result()
-        if message["type"].endswith(".failed"):
-            raise RuntimeError(message.get("message") or f"{name} of the application beside failed")
-        if name == "shutdown":
-            await asyncio.wait({self._task}, timeout=5.0)
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await self._task
-
-    async def _receive(self, message: dict[str, Any]) -> None:
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_result(message)
-
-
-async def _lifespan(receive: Any, send: Any, start: Hook, stop: Hook) -> None:
-    """Answer the ``lifespan`` scope."""
-    while True:
-        kind = (await receive())["type"]
-        name, hook = ("startup", start) if kind == "lifespan.startup" else ("shutdown", stop)
-        try:
-            await hook()
-        except Exception as error:
-            log.exception("%s failed", name)
-            await send({"type": f"lifespan.{name}.failed", "message": str(error)})
-            return
-        await send({"type": f"lifespan.{name}.complete"})
-        if name == "shutdown":
-            return
+        await answer_lifespan(receive, send, start, stop)
 
 
 async def _nothing() -> None:

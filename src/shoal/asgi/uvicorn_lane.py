@@ -8,7 +8,7 @@ compression are legal whatever was negotiated (RFC 7692 section 6), and do not g
 whole. Reading, pings and the closing handshake stay uvicorn's.
 
 Behind middleware that brings a ``send`` of its own, under another server, or when the protocol looks different, there
-is :class:`.asgilane.AsgiLane`, which this one must equal.
+is :class:`.websocket_lane.AsgiLane`, its plain twin: ``tests/unit/asgi/test_uvicorn_lane.py`` compares both.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from typing import Any, Final
 
 from websockets.protocol import OPEN
 
-from ..engine.base import BaseEngine
+from ..engine.context import EngineContext
 from ..http.request import Request
 from ..protocol.frames import text_frame
-from .asgi_lane import AsgiLane
+from .websocket_lane import AsgiLane
 
 __all__ = ["UvicornLane", "choose_lane"]
 
@@ -30,15 +30,15 @@ MODULE: Final = "uvicorn.protocols.websockets.websockets_sansio_impl"
 PARTS: Final = ("close_sent", "conn", "transport", "writable")
 
 
-def choose_lane(engine: BaseEngine[Any], request: Request, send: Any) -> AsgiLane:
+def choose_lane(context: EngineContext, request: Request, send: Any) -> AsgiLane:
     """A lane for a WebSocket that was accepted: by way of uvicorn's transport where that can be had."""
     protocol: Any = getattr(send, "__self__", None)
     kind = getattr(sys.modules.get(MODULE), "WebSocketsSansIOProtocol", None)
     if kind is not None and type(protocol) is kind and all(hasattr(protocol, part) for part in PARTS):
-        wants_deflate = engine.settings.per_message_deflate and protocol.conn.extensions
+        wants_deflate = context.settings.per_message_deflate and protocol.conn.extensions
         if not wants_deflate and not request.wants_base64:
-            return UvicornLane(engine, send, protocol)
-    lane = AsgiLane(engine, send)
+            return UvicornLane(context, send, protocol)
+    lane = AsgiLane(context, send)
     lane.text_only = request.wants_base64
     return lane
 
@@ -47,15 +47,15 @@ class UvicornLane(AsgiLane):
     """One WebSocket on uvicorn's transport.
 
     Args:
-        engine: Whose sessions it carries.
+        context: Of the engine whose session it carries.
         send: ASGI's; for the close frame.
         protocol: uvicorn's, whose method ``send`` is.
     """
 
     framed = True
 
-    def __init__(self, engine: BaseEngine[Any], send: Any, protocol: Any) -> None:
-        super().__init__(engine, send)
+    def __init__(self, context: EngineContext, send: Any, protocol: Any) -> None:
+        super().__init__(context, send)
         self._protocol = protocol
         self._held = False
         """Whether the outbox holds until uvicorn's transport takes more."""
@@ -66,12 +66,12 @@ class UvicornLane(AsgiLane):
         if protocol.conn.state is OPEN and not protocol.close_sent and not transport.is_closing():
             transport.write(data)
             if not protocol.writable.is_set():
-                self._wait_for_the_client()
+                self._wait_until_writable()
 
     def send_packet(self, packet: str) -> None:
         self.write(text_frame(packet.encode()))
 
-    def _wait_for_the_client(self) -> None:
+    def _wait_until_writable(self) -> None:
         """The transport's buffer is full: hold, until uvicorn is told that it is not."""
         if self.connection is not None and self.receive == self.connection.receive_text:
             self.connection.outbox.block()
@@ -80,10 +80,10 @@ class UvicornLane(AsgiLane):
 
     async def _write_out(self) -> None:
         writable: asyncio.Event = self._protocol.writable
-        while not self._hung_up:
+        while not self._closing:
             if not self._held:
-                self._sleeper = asyncio.get_running_loop().create_future()
-                await self._sleeper
+                self._wakeup = asyncio.get_running_loop().create_future()
+                await self._wakeup
             await writable.wait()
             if self._held:
                 self._held = False

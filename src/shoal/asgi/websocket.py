@@ -1,4 +1,4 @@
-"""WebSockets as an ASGI application sees them: works on every ASGI server.
+"""WebSockets as an ASGI application sees them, on every ASGI server; :mod:`shoal.fastlane.upgrade` is the other way in.
 
 From the ``websocket`` scope to a refusal or a session; then a lane carries it, until the WebSocket is closed.
 """
@@ -9,8 +9,9 @@ from typing import Any
 
 import orjson
 
-from ..engine.base import BaseEngine, Refusal
-from ..engine.websocket import find_session
+from ..engine.admission import Refusal
+from ..engine.base import BaseEngine
+from ..engine.websocket import begin, find_session
 from ..http.request import Request
 from .uvicorn_lane import choose_lane
 
@@ -22,19 +23,17 @@ async def serve_websocket(engine: BaseEngine[Any], scope: Any, receive: Any, sen
     request = Request.from_scope(scope)
     if (await receive())["type"] != "websocket.connect":
         return
-    refusal = engine.check_websocket(request) or await engine.ask_application(request)
+    admission = engine.admission
+    refusal = admission.check_websocket(request) or await admission.ask_application(request)
     found = find_session(engine, request) if refusal is None else refusal
     if isinstance(found, Refusal):
-        await _refuse(engine.refuse(found, request), scope, send)
+        await _refuse(admission.refuse(found, request), scope, send)
         return
     extra = engine.extra_headers(request, first=found is None) if engine.listeners else []
     headers = [(name.encode("latin-1", "replace"), value.encode("latin-1", "replace")) for name, value in extra]
     await send({"type": "websocket.accept", "subprotocol": request.subprotocol, "headers": headers})
-    lane = choose_lane(engine, request, send)
-    if found is None:
-        lane.open_session(request)
-    else:
-        lane.take_over(found)
+    lane = choose_lane(engine.context, request, send)
+    begin(engine, lane, request, found)
     await lane.run(receive)
 
 

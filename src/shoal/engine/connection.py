@@ -1,26 +1,26 @@
-"""One client as its node sees it: an Engine.IO session with a way out and a way up.
+"""One client as its node sees it: an Engine.IO session, what it sends and what it receives.
 
 A ``Connection`` is the session's state (:mod:`shoal.protocol.session`), its outbox, the lane that carries it at the
 moment, and three callbacks for what arrives. It lives through the upgrade from polling to a WebSocket. Bytes of a
-transport are the lane's business, packets of Socket.IO that of whoever sets the callbacks.
+transport are the lane's business, packets of Socket.IO that of whoever sets the callbacks; the engine is not known.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final
 
 from ..errors import EngineProtocolError
 from ..fanout.outbox import Outbox
-from ..http.request import Request
+from ..http.request import Request, is_secure, trusted_address
 from ..protocol import engineio
-from ..protocol.session import Beat, Move, Session, State
+from ..protocol.session import Heartbeat, Move, Session, State
+from .context import EngineContext
+from .lane import Lane
 
-if TYPE_CHECKING:
-    from .base import BaseEngine
-
-__all__ = ["Connection", "Lane"]
+__all__ = ["Connection"]
 
 log = logging.getLogger("shoal.engine")
 
@@ -32,27 +32,6 @@ BASE64: Final = ord("b")
 IGNORED: Final = frozenset(map(ord, (engineio.OPEN, engineio.UPGRADE, engineio.NOOP)))
 
 
-class Lane(Protocol):
-    """What carries a session's packets at the moment."""
-
-    def close(self, *, abort: bool = False) -> None:
-        """End it: with the transport's farewell, or at once."""
-
-    def discard(self) -> None:
-        """Another lane took over: finish what hangs, carry nothing more."""
-
-    def nudge(self) -> None:
-        """Release a pending poll, so that the client can move on."""
-
-    def pause_reading(self) -> None: ...
-
-    def resume_reading(self) -> None: ...
-
-    @property
-    def buffered(self) -> int:
-        """Bytes that the transport holds and has not sent."""
-
-
 def _nothing(*_: Any) -> None:
     """The callback of a connection that nobody listens to."""
 
@@ -61,11 +40,19 @@ class Connection(Session):
     """One session on this node.
 
     Applications of :class:`shoal.Engine` get it as ``session``: ``id``, ``transport``, ``send``, ``close``.
+
+    Args:
+        context: What the sessions of its engine share.
+        sid: Its id.
+        state: ``POLLING`` or ``WEBSOCKET``.
+        request: The request that opened it.
+        forget: Called once, with this connection, when it ends.
     """
 
     __slots__ = (
         "__weakref__",
-        "engine",
+        "_forget",
+        "context",
         "lane",
         "listeners",
         "on_binary",
@@ -77,12 +64,15 @@ class Connection(Session):
         "slot",
     )
 
-    def __init__(self, engine: BaseEngine[Any], sid: str, state: State, request: Request) -> None:
-        settings = engine.settings
-        super().__init__(sid, state, engine.wheel.now(), settings.ping_interval, settings.ping_timeout)
-        self.engine = engine
+    def __init__(
+        self, context: EngineContext, sid: str, state: State, request: Request, forget: Callable[[Connection], None]
+    ) -> None:
+        settings = context.settings
+        super().__init__(sid, state, context.wheel.now(), settings.ping_interval, settings.ping_timeout)
+        self.context = context
+        self._forget = forget
         self.request = request
-        self.outbox = Outbox(engine.outbox_rules, self)
+        self.outbox = Outbox(context.outbox_rules, self)
         self.lane: Lane | None = None
         """What carries it at the moment; ``None`` before the first one and after the end."""
         self.slot = -1
@@ -110,6 +100,16 @@ class Connection(Session):
         return self.state is not State.CLOSED
 
     @property
+    def address(self) -> str:
+        """Address of the client, behind the proxies that are trusted."""
+        return trusted_address(self.request, self.context.settings.trusted_proxies)
+
+    @property
+    def secure(self) -> bool:
+        """Whether the client's connection is encrypted, or a trusted proxy says that it is."""
+        return is_secure(self.request, self.context.settings.trusted_proxies)
+
+    @property
     def buffered(self) -> int:
         """Bytes that wait for the client, here and in the transport."""
         return self.outbox.held_size + (self.lane.buffered if self.lane is not None else 0)
@@ -126,7 +126,7 @@ class Connection(Session):
         self.listeners.setdefault(event, []).append(function)
         return function
 
-    def tell(self, event: str, *args: Any) -> None:
+    def notify(self, event: str, *args: Any) -> None:
         """Call the functions that :meth:`on` registered."""
         for function in (self.listeners or {}).get(event, ()):
             try:
@@ -138,7 +138,7 @@ class Connection(Session):
         """Send one message, text or binary. After the session's end it is ignored."""
         self.outbox.packet(engineio.MESSAGE + data if isinstance(data, str) else bytes(data))
 
-    def ride(
+    def attach(
         self,
         lane: Lane,
         write: Callable[[Any], object],
@@ -150,9 +150,9 @@ class Connection(Session):
         """Let ``lane`` carry the session from now on. The rest is for :meth:`.Outbox.attach`."""
         previous, self.lane = self.lane, lane
         if previous is not None:
-            previous.discard()
+            previous.detach()
             if self.lane is not lane:
-                return  # a listener, told of a poll that came too late, closed it
+                return  # a listener, notified of a poll that came too late, closed it
         if self.paused:
             lane.pause_reading()
         self.outbox.attach(write, framed=framed, writable=writable, descriptor=descriptor)
@@ -167,11 +167,11 @@ class Connection(Session):
         if self.state is State.CLOSED:
             return
         self.move(Move.CLOSE)
-        self.engine.forget(self)
+        self._forget(self)
         lane, self.lane = self.lane, None
         try:
             if not abort:
-                self.engine.settle()
+                self.context.settle()
                 self.outbox.flush()
                 if self.outbox.framed:
                     self.outbox.hand_over()  # the transport takes the rest; the lane's closing deadline bounds it
@@ -179,20 +179,20 @@ class Connection(Session):
                 lane.close(abort=abort)
         finally:
             self.outbox.close()
-        self._tell_closed(reason)
+        self._notify_closed(reason)
 
     def lost(self, reason: str = "transport close") -> None:
         """The transport is gone."""
         if self.state is not State.CLOSED:
             self.move(Move.CLOSE)
-            self.engine.forget(self)
+            self._forget(self)
             self.lane = None
             self.outbox.close()
-            self._tell_closed(reason)
+            self._notify_closed(reason)
 
-    def _tell_closed(self, reason: str) -> None:
+    def _notify_closed(self, reason: str) -> None:
         if self.listeners is not None:
-            self.tell("close", reason)
+            self.notify("close", reason)
             self.listeners = None
         on_close = self.on_close
         self.on_text = self.on_binary = self.on_close = _nothing
@@ -204,14 +204,14 @@ class Connection(Session):
         if kind == MESSAGE:
             self.on_text(payload)
         elif kind == PONG:
-            self.pong(self.engine.wheel.now())
-            self.engine.wheel.place(self, self.due)
+            self.pong(self.context.wheel.now())
+            self.context.wheel.place(self, self.due)
         elif kind == CLOSE:
             self.close("transport close")
         elif kind == BASE64:
             self._receive_base64(payload)
         elif kind not in IGNORED:
-            self.engine.stats.broken += 1
+            self.context.stats.broken += 1
             # In version 4 the server pings, not the client (engine.io 6.6, ``Socket.onPacket``).
             self.close("transport error" if kind == PING else "parse error")
 
@@ -220,7 +220,7 @@ class Connection(Session):
         try:
             data = engineio.binary_from_text(payload.decode("utf-8", "replace"))
         except EngineProtocolError:
-            self.engine.stats.broken += 1
+            self.context.stats.broken += 1
             self.close("parse error")
         else:
             self.on_binary(data)
@@ -237,16 +237,16 @@ class Connection(Session):
             return False
         return True
 
-    def nudge(self) -> None:
-        """Release the pending poll, if there is one: the client is about to upgrade."""
+    def release_poll(self) -> None:
+        """Answer the pending poll, if there is one: the client is about to upgrade."""
         if self.lane is not None:
-            self.lane.nudge()
+            self.lane.release_poll()
 
     def pause_reading(self) -> None:
         """Take nothing more from this client until :meth:`resume_reading`: it sends faster than it is served."""
         if not self.paused:
             self.paused = True
-            self.engine.stats.pauses += 1
+            self.context.stats.pauses += 1
         if self.lane is not None:
             self.lane.pause_reading()
 
@@ -258,34 +258,34 @@ class Connection(Session):
         if self.lane is not None:
             self.lane.resume_reading()
         if self.pinged and self.open:
-            self.due = self.engine.wheel.now() + self.ping_timeout
-            self.engine.wheel.place(self, self.due)
+            self.due = self.context.wheel.now() + self.ping_timeout
+            self.context.wheel.place(self, self.due)
 
     def on_due(self, now: float) -> None:
-        """The wheel came to the session's deadline."""
-        beat = self.beat(now)
-        if beat is Beat.TIMEOUT and self.paused:
-            self.due = now + self.ping_timeout  # it is our own doing that the pong was not read
-        elif beat is Beat.TIMEOUT:
-            self.engine.stats.ping_timeouts += 1
+        """The session's deadline has come."""
+        heartbeat = self.check_heartbeat(now)
+        if heartbeat is Heartbeat.TIMEOUT and self.paused:
+            self.due = now + self.ping_timeout  # we paused reading, so the pong was not read
+        elif heartbeat is Heartbeat.TIMEOUT:
+            self.context.stats.ping_timeouts += 1
             self.close("ping timeout", abort=True)
             return
-        if beat is Beat.PING:
+        if heartbeat is Heartbeat.PING:
             self.outbox.packet(engineio.PING)
         if self.open:
-            self.engine.wheel.place(self, self.due)
+            self.context.wheel.place(self, self.due)
 
     def expired(self, now: float) -> bool:
-        """Whether the heartbeat is overdue, though the wheel has not come round yet."""
+        """Whether the heartbeat is overdue, though the timer has not fired yet."""
         if self.open and self.pinged and now >= self.due and not self.paused:
-            self.engine.stats.ping_timeouts += 1
+            self.context.stats.ping_timeouts += 1
             self.close("ping timeout", abort=True)
         return not self.open
 
     def overflow(self) -> None:
         """More waits for this client than the bound allows."""
-        self.engine.later(self._cut_off)
+        asyncio.get_running_loop().call_soon(self._close_slow)
 
-    def _cut_off(self) -> None:
-        self.engine.log_once("outbox", "a client does not read: %d bytes wait, it is cut off", self.outbox.rules.limit)
+    def _close_slow(self) -> None:
+        self.context.log_once("outbox", "a client does not read: %d bytes wait, it is cut off", self.outbox.rules.limit)
         self.close("transport error", abort=True)

@@ -15,13 +15,17 @@ from ..http.request import Request
 from ..protocol import engineio
 from ..protocol.engineio import Packet
 from ..protocol.session import Move, State
-from .base import BAD_REQUEST, UNKNOWN_SID, BaseEngine, Refusal
+from .admission import BAD_REQUEST, UNKNOWN_SID, Refusal
+from .base import BaseEngine
 from .connection import Connection
+from .context import EngineContext
 
-__all__ = ["NORMAL", "TOO_LARGE", "WebSocketLane", "find_session", "refuse"]
+__all__ = ["MESSAGE_TOO_BIG", "NORMAL_CLOSURE", "WebSocketLane", "begin", "find_session", "ignore"]
 
-NORMAL: Final = 1000
-TOO_LARGE: Final = 1009
+# Close codes (RFC 6455 section 7.4.1).
+NORMAL_CLOSURE: Final = 1000
+MESSAGE_TOO_BIG: Final = 1009
+
 PROBE: Final = b"2probe"
 UPGRADE: Final = engineio.UPGRADE.encode()
 
@@ -37,7 +41,17 @@ def find_session(engine: BaseEngine[Any], request: Request) -> Connection | Refu
     return connection if engine.settings.allow_upgrades else BAD_REQUEST
 
 
-def refuse(payload: bytes) -> None:
+def begin(engine: BaseEngine[Any], lane: WebSocketLane, request: Request, found: Connection | None) -> None:
+    """The handshake is done: open a session on the WebSocket, or begin the upgrade of the one that was found."""
+    if found is not None:
+        lane.start_upgrade(found)
+        return
+    connection, packet = engine.table.open(State.WEBSOCKET, request)
+    lane.start_session(connection, packet)
+    engine.on_session(connection)
+
+
+def ignore(payload: bytes) -> None:
     """Takes what comes on a WebSocket that is about to be closed: nothing is expected there.
 
     A function, not a method: a lane that held a method of its own would wait for the garbage collector.
@@ -48,21 +62,21 @@ class WebSocketLane(ABC):
     """One WebSocket. Subclasses move its frames.
 
     Args:
-        engine: Whose sessions it carries.
+        context: Of the engine whose session it carries.
     """
 
-    __slots__ = ("connection", "engine", "receive", "slot", "text_only")
+    __slots__ = ("connection", "context", "receive", "slot", "text_only")
 
     framed: bool
     """Whether :meth:`write` takes frames, joined at will, or a list of packets."""
 
-    def __init__(self, engine: BaseEngine[Any]) -> None:
-        self.engine = engine
+    def __init__(self, context: EngineContext) -> None:
+        self.context = context
         self.slot = -1
         self.text_only = False
         """Whether binary goes as base64 text: the client asked for it with ``b64=1`` (engine.io 6.6, ``Transport``)."""
         self.connection: Connection | None = None
-        self.receive: Callable[[bytes], None] = refuse
+        self.receive: Callable[[bytes], None] = ignore
         """Takes the text messages that arrive, as UTF-8."""
 
     @abstractmethod
@@ -74,12 +88,12 @@ class WebSocketLane(ABC):
         """Send one text packet at once."""
 
     @abstractmethod
-    def hang_up(self, code: int = NORMAL) -> None:
+    def start_close(self, code: int = NORMAL_CLOSURE) -> None:
         """Start the closing handshake of the WebSocket, with the code of RFC 6455 section 7.4.1."""
 
     @abstractmethod
     def close(self, *, abort: bool = False) -> None:
-        """The session has ended: hang up, or cut the connection."""
+        """The session has ended: start the closing handshake, or abort the connection."""
 
     @abstractmethod
     def pause_reading(self) -> None: ...
@@ -100,61 +114,58 @@ class WebSocketLane(ABC):
 
     # ---- beginning
 
-    def open_session(self, request: Request) -> Connection:
-        """Open a new session that lives on this WebSocket."""
-        connection, packet = self.engine.open(State.WEBSOCKET, request)
+    def start_session(self, connection: Connection, open_packet: str) -> None:
+        """Carry a new session from its OPEN packet on."""
         self.connection = connection
         self.receive = connection.receive_text
-        self.send_packet(packet)
+        self.send_packet(open_packet)
         self._carry(connection)
-        self.engine.attach(connection)
-        return connection
 
-    def take_over(self, connection: Connection) -> None:
+    def start_upgrade(self, connection: Connection) -> None:
         """Begin the upgrade of a session that is on polling."""
         if not connection.try_move(Move.PROBE):
-            self.hang_up()
+            self.start_close()
             return
         self.connection = connection
         self.receive = self._probe
-        self.engine.wheel.after(self, self.engine.settings.upgrade_timeout)
+        self.context.wheel.after(self, self.context.settings.upgrade_timeout)
 
     def _probe(self, payload: bytes) -> None:
         connection = self.connection
         assert connection is not None
         if payload == PROBE and connection.open:
             self.send_packet(engineio.PONG + "probe")
-            connection.nudge()
+            connection.release_poll()
         elif payload == UPGRADE and connection.try_move(Move.UPGRADE):
-            self.engine.wheel.remove(self)
+            self.context.wheel.remove(self)
             self.receive = connection.receive_text
             self._carry(connection)
-            connection.tell("upgrade", connection.transport)
+            connection.notify("upgrade", connection.transport)
         else:
-            self.hang_up()
+            self.start_close()
 
     def _carry(self, connection: Connection) -> None:
-        connection.ride(self, self.write, framed=self.framed)
+        connection.attach(self, self.write, framed=self.framed)
 
     # ---- end
 
     def on_due(self, now: float) -> None:
         """The upgrade took too long."""
-        self.engine.stats.upgrade_timeouts += 1
-        self.hang_up()
+        self.context.stats.upgrade_timeouts += 1
+        self.start_close()
 
     def lost(self) -> None:
         """The WebSocket is gone; its session with it, unless that still lives on polling."""
-        self.engine.wheel.remove(self)
+        self.context.wheel.remove(self)
         connection, self.connection = self.connection, None
-        self.receive = refuse
+        self.receive = ignore
         if connection is None or connection.try_move(Move.PROBE_LOST):
             return
         if connection.state is State.WEBSOCKET:
             connection.lost()
 
-    def discard(self) -> None:  # noqa: B027 - it does nothing on purpose
-        """Nothing takes over from a WebSocket."""
+    def detach(self) -> None:  # noqa: B027 - it does nothing on purpose
+        """No other lane takes a session from a WebSocket."""
 
-    def nudge(self) -> None:  # noqa: B027 - it does nothing on purpose
+    def release_poll(self) -> None:  # noqa: B027 - it does nothing on purpose
         """A WebSocket has no pending poll."""

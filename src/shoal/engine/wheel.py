@@ -25,7 +25,7 @@ class Timed(Protocol):
 
 
 class Wheel:
-    """A timer wheel.
+    """A timer wheel. On another event loop it begins anew: what was placed on the one before is forgotten.
 
     Args:
         resolution: Width of a bucket in seconds. A deadline is met at most this much late.
@@ -45,9 +45,11 @@ class Wheel:
 
     def now(self) -> float:
         """The loop's time, in seconds."""
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()
-        return self._loop.time()
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self.close()
+            self._loop = loop
+        return loop.time()
 
     def place(self, item: Timed, when: float) -> None:
         """Call ``item.on_due`` at ``when``, or up to ``resolution`` later. Moves an item that is here already."""
@@ -56,8 +58,8 @@ class Wheel:
             return
         if item.slot >= 0:
             self.remove(item)
+        now = self.now()
         if self._timer is None:
-            now = self.now()
             self._next = int(now / self.resolution)
             self._arm(now)
         if slot <= self._next:

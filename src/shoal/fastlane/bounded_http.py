@@ -38,31 +38,31 @@ class BoundedHttp(HttpToolsProtocol):
     Args:
         settings: Have the bounds.
         stats: Where such an end is counted.
-        context: uvicorn's.
+        arguments: uvicorn's: ``config``, ``server_state``, ``app_state``.
     """
 
-    def __init__(self, settings: EngineSettings, stats: EngineStats, **context: Any) -> None:
-        super().__init__(**context)
+    def __init__(self, settings: EngineSettings, stats: EngineStats, **arguments: Any) -> None:
+        super().__init__(**arguments)
         self._settings = settings
         self._stats = stats
         self._overhead = 0
         """Bytes of this request that are no body: its head, and trailers and the framing of chunks as far as they
         exceed a quarter of the body just before. The part that it began in is not counted; that has the same bound."""
-        self._running: Any = None
+        self._current: Any = None
         """The cycle of the request that is being answered. uvicorn keeps only the last one that it read."""
-        self._deadline: asyncio.TimerHandle | None = None
+        self._head_timer: asyncio.TimerHandle | None = None
         self.reading = False
         """Whether the parser is inside of a request, or has handed the connection over."""
 
     def connection_made(self, transport: asyncio.Transport, due: float | None = None) -> None:  # type: ignore[override]
         """Begin. The first head is due at ``due`` on the loop's clock: a part of its time may have passed already."""
         super().connection_made(transport)
-        self._expect_head(due)
+        self._start_head_timer(due)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._head_is_there()
+        self._stop_head_timer()
         super().connection_lost(exc)
-        self._forget_requests()
+        self._drop_requests()
 
     def data_received(self, data: bytes) -> None:
         """Parse a read in parts that are no longer than a head may be. uvloop reads up to 256 KiB at once, which would
@@ -81,7 +81,7 @@ class BoundedHttp(HttpToolsProtocol):
             return  # handed over
         if self.cycle is None or self.cycle.response_complete:
             # An empty line, say, or the body of a request that has its answer: uvicorn's clock has stopped.
-            self._expect_head()
+            self._start_head_timer()
         self._overhead = max(0, self._overhead)
         if self._overhead >= self._settings.max_head:
             self._refuse(TOO_LARGE)
@@ -97,18 +97,18 @@ class BoundedHttp(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self._overhead = 0
         self.reading = True
-        self._expect_head()
+        self._start_head_timer()
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        self._head_is_there()
+        self._stop_head_timer()
         before = self.cycle
         super().on_headers_complete()
         cycle = self.cycle
         if cycle is before or cycle.response_complete:
             return  # a handshake, or answered on the spot
         if not self.pipeline:
-            self._running = cycle
+            self._current = cycle
             return
         # Within these bounds reading goes on, which uvicorn has paused: else nobody would see that the client leaves.
         self.flow.resume_reading()
@@ -119,7 +119,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self.reading = False
-        self._head_is_there()  # what came behind an early answer is: the next head has its own time
+        self._stop_head_timer()  # what came behind an early answer is: the next head has its own time
         super().on_message_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -127,7 +127,7 @@ class BoundedHttp(HttpToolsProtocol):
         super().on_body(body)
 
     def on_response_complete(self) -> None:
-        self._running = self.pipeline[-1][0] if self.pipeline else None  # the one that is popped next
+        self._current = self.pipeline[-1][0] if self.pipeline else None  # the one that is popped next
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
@@ -137,26 +137,26 @@ class BoundedHttp(HttpToolsProtocol):
         elif not self.transport.is_closing():
             super().send_400_response(msg)
 
-    def _expect_head(self, due: float | None = None) -> None:
-        if self._deadline is None:
+    def _start_head_timer(self, due: float | None = None) -> None:
+        if self._head_timer is None:
             due = self.loop.time() + self._settings.head_timeout if due is None else due
-            self._deadline = self.loop.call_at(due, self._refuse, TOO_SLOW)
+            self._head_timer = self.loop.call_at(due, self._refuse, TOO_SLOW)
 
-    def _head_is_there(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+    def _stop_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
-    def _forget_requests(self) -> None:
+    def _drop_requests(self) -> None:
         """Let the request that is being answered know that nobody hears the answer, and drop those behind it."""
         self.pipeline.clear()
-        if self._running is not None:
-            self._running.disconnected = True
-            self._running.message_event.set()
-            self._running = None
+        if self._current is not None:
+            self._current.disconnected = True
+            self._current.message_event.set()
+            self._current = None
 
     def _is_in_response(self) -> bool:
-        return self._running is not None and self._running.response_started
+        return self._current is not None and self._current.response_started
 
     def _refuse(self, status: bytes) -> None:
         """Close the connection: with a status, unless that would be in the midst of another response."""
@@ -167,5 +167,5 @@ class BoundedHttp(HttpToolsProtocol):
                 self._stats.bad_heads += 1
             if not self._is_in_response():
                 self.transport.write(b"HTTP/1.1 %b\r\nconnection: close\r\ncontent-length: 0\r\n\r\n" % status)
-            self._forget_requests()
+            self._drop_requests()
             self.transport.close()

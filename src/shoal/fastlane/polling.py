@@ -1,9 +1,9 @@
-"""Long-polling on uvicorn's own connection: the behaviour of :mod:`.polling` without a task and an ASGI scope for each
-request.
+"""Long-polling on uvicorn's own connection, without a task and an ASGI scope for each request.
 
-Requests of a session that polls on this node take the short cut, when they are plain, come whole, and nothing else is
-under way on their connection. All others are uvicorn's, on the same connection, and a test holds both ways equal. What
-a request does to its session is decided in :mod:`.polling` alone.
+Requests of a session that polls on this node take the short cut, when they are common, come whole, and nothing else is
+under way on their connection. All others are uvicorn's, on the same connection, and go to :mod:`shoal.asgi.polling`,
+the plain twin; ``tests/unit/fastlane/test_polling.py`` compares both for any requests in any order. What a request does
+to its session is decided in :mod:`shoal.engine.polling` alone.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any, Final, NamedTuple
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from ..asgi.polling import PollingLane, answer_poll, decode_post
 from ..engine.base import BaseEngine
 from ..engine.connection import Connection
+from ..engine.polling import PollingLane, answer_poll, decode_post
 from ..http.cors import cors_headers
-from ..http.head import FIELDS, LINE, MAX_PLAIN, body_length
+from ..http.head import FIELD_LINES, MAX_STRICT_HEAD, REQUEST_LINE, body_length
 from ..http.request import Request
 from ..http.responses import Header, Response
 from ..protocol.engineio import Packet
@@ -25,13 +25,13 @@ from .bounded_http import BoundedHttp
 
 __all__ = ["FastPolling"]
 
-# Header blocks that a connection remembers: one of its GETs, and those of POSTs of a few lengths.
-MAX_KNOWN: Final = 4
-MAX_REMEMBERED: Final = 2048  # bytes of one of them
-MAX_BEHIND: Final = 65536  # bytes that wait behind a request; uvicorn's bound for a body that nobody reads
+# Header blocks that a connection caches: one of its GETs, and those of POSTs of a few lengths.
+MAX_CACHED: Final = 4
+MAX_CACHED_BLOCK: Final = 2048  # bytes of one of them
+MAX_PIPELINED_BYTES: Final = 65536  # bytes that wait behind a request; uvicorn's bound for a body that nobody reads
 
 
-class Block(NamedTuple):
+class HeaderBlock(NamedTuple):
     """What there is to know of a header block, which clients send again and again."""
 
     length: int
@@ -44,39 +44,39 @@ class FastPolling(BoundedHttp):
 
     Args:
         engine: Whose sessions poll here.
-        context: uvicorn's.
+        arguments: uvicorn's: ``config``, ``server_state``, ``app_state``.
     """
 
-    def __init__(self, engine: BaseEngine[Any], **context: Any) -> None:
-        super().__init__(engine.settings, engine.stats, **context)
+    def __init__(self, engine: BaseEngine[Any], **arguments: Any) -> None:
+        super().__init__(engine.settings, engine.stats, **arguments)
         self._engine = engine
         self._path = engine.settings.path.encode()
         self._simple = not (self.access_log or self.root_path or self.limit_concurrency)
-        self._known: dict[tuple[str, bytes], Block] = {}
+        self._blocks: dict[tuple[str, bytes], HeaderBlock] = {}
         self._lane: PollingLane | None = None
         """Whose request took the short cut and has no answer yet."""
         self._request: Request | None = None
         self._cors: list[Header] = []
         self._poll: Any = None
         """What answers the GET that waits here."""
-        self._behind = b""
+        self._pipelined = b""
         """What came while a request waited for its answer."""
-        self._last = False
+        self._close_after = False
         self.slot = -1
 
     # ---- which way
 
     def data_received(self, data: bytes) -> None:
-        if self._lane is not None or self._behind:
-            self._behind += data
-            if len(self._behind) > MAX_BEHIND:  # not before: who does not read hears of no end
+        if self._lane is not None or self._pipelined:
+            self._pipelined += data
+            if len(self._pipelined) > MAX_PIPELINED_BYTES:  # not before: who does not read hears of no end
                 self.flow.pause_reading()
-        elif not (self._is_free() and self._take(data)):
-            self._engine.wheel.remove(self)
+        elif not (self._is_idle() and self._try_short_cut(data)):
+            self._engine.context.wheel.remove(self)
             super().data_received(data)
 
-    def _is_free(self) -> bool:
-        """Whether nothing is under way by uvicorn's way: the next byte begins the request that is answered next."""
+    def _is_idle(self) -> bool:
+        """Whether nothing is under way in uvicorn's HTTP: the next byte begins the request that is answered next."""
         return (
             self._simple
             and not self.reading
@@ -84,15 +84,15 @@ class FastPolling(BoundedHttp):
             and not self.flow.write_paused
         )
 
-    def _take(self, data: bytes) -> bool:
+    def _try_short_cut(self, data: bytes) -> bool:
         """Serve a request by the short cut. Returns whether it may take it; if not, nothing has happened."""
-        line = LINE.match(data)
+        line = REQUEST_LINE.match(data)
         if line is None:
             return False
         method, target = line.groups()
         path, _, query = target.partition(b"?")
         start = line.end()
-        end = data.find(b"\r\n\r\n", start, start + MAX_PLAIN) + 4
+        end = data.find(b"\r\n\r\n", start, start + MAX_STRICT_HEAD) + 4
         if path != self._path or end < start:
             return False
         request = Request(method.decode(), self._engine.settings.path, query, data[start:end], "", False)
@@ -115,22 +115,22 @@ class FastPolling(BoundedHttp):
             self._get(lane)
         return True
 
-    def _block(self, request: Request) -> Block | None:
+    def _block(self, request: Request) -> HeaderBlock | None:
         """What its header block says; ``None`` if the request must not take the short cut."""
         raw = request.raw_headers
         assert isinstance(raw, bytes)
         key = request.method, raw
-        block = self._known.get(key)
+        block = self._blocks.get(key)
         if block is not None:
             return block
-        length = body_length(request) if FIELDS.fullmatch(raw) is not None else None
+        length = body_length(request) if FIELD_LINES.fullmatch(raw) is not None else None
         if length is None:
             return None
-        block = Block(length, cors_headers(self._settings, request))
-        if len(raw) <= MAX_REMEMBERED:
-            if len(self._known) == MAX_KNOWN:
-                self._known.clear()
-            self._known[key] = block
+        block = HeaderBlock(length, cors_headers(self._settings, request))
+        if len(raw) <= MAX_CACHED_BLOCK:
+            if len(self._blocks) == MAX_CACHED:
+                self._blocks.clear()
+            self._blocks[key] = block
         return block
 
     def _session(self, request: Request) -> Connection | None:
@@ -140,14 +140,14 @@ class FastPolling(BoundedHttp):
             return None
         if "polling" not in self._settings.transports:
             return None
-        connection = engine.sessions.get(query["sid"])
-        return None if connection is None or connection.expired(engine.wheel.now()) else connection
+        connection = engine.table.by_id.get(query["sid"])
+        return None if connection is None or connection.expired(engine.context.wheel.now()) else connection
 
     # ---- the short cut
 
-    def _begin(self, lane: PollingLane, request: Request, block: Block) -> None:
+    def _begin(self, lane: PollingLane, request: Request, block: HeaderBlock) -> None:
         self._unset_keepalive_if_required()
-        self._head_is_there()
+        self._stop_head_timer()
         if self.client is not None:
             request.peer = self.client[0]
         request.secure = self.scheme == "https"
@@ -173,7 +173,7 @@ class FastPolling(BoundedHttp):
         lane.posting = True
         response = lane.deliver(packets)
         if response is None:
-            self._engine.spawn(self._post_rest(lane, packets))
+            self._engine.context.tasks.spawn(self._post_rest(lane, packets))
         else:
             lane.posting = False
             self._answer(response)
@@ -196,15 +196,15 @@ class FastPolling(BoundedHttp):
         lines = b"".join([b"%b: %b\r\n" % header for header in headers])
         self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[response.status], lines, response.body))
         self.server_state.total_requests += 1
-        if self._last:
+        if self._close_after:
             self.transport.close()
-        elif self._behind:
-            self._engine.later(self._catch_up)
+        elif self._pipelined:
+            self.loop.call_soon(self._catch_up)
         else:
-            self._engine.wheel.after(self, self.timeout_keep_alive)
+            self._engine.context.wheel.after(self, self.timeout_keep_alive)
 
     def _catch_up(self) -> None:
-        data, self._behind = self._behind, b""
+        data, self._pipelined = self._pipelined, b""
         if not self.transport.is_closing():
             self.flow.resume_reading()
             self.data_received(data)
@@ -213,7 +213,7 @@ class FastPolling(BoundedHttp):
 
     def on_due(self, now: float) -> None:
         """Nothing came for as long as uvicorn keeps a connection that says nothing."""
-        if self._lane is None and not self._behind:
+        if self._lane is None and not self._pipelined:
             self.timeout_keep_alive_handler()
 
     def shutdown(self) -> None:
@@ -221,12 +221,12 @@ class FastPolling(BoundedHttp):
         if self._lane is None:
             super().shutdown()
         else:
-            self._last = True
+            self._close_after = True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._engine.wheel.remove(self)
+        self._engine.context.wheel.remove(self)
         lane, poll = self._lane, self._poll
         self._lane = self._poll = None
         super().connection_lost(exc)
         if lane is not None and poll is not None and lane.poll is poll:
-            lane.left()
+            lane.client_gone()

@@ -18,13 +18,13 @@ from typing import Any, Final
 
 import uvicorn
 
-from ..asgi.application import Beside
+from ..asgi.application import ASGIApp
 from ..engine.base import BaseEngine
 from ..engine.stats import EngineStats
 from ..errors import ConfigurationError
 from ..settings import EngineSettings
 from .bounded_http import BoundedHttp
-from .first_bytes import Door
+from .first_bytes import FirstBytesProtocol
 from .upgrade import UpgradeProtocol
 
 __all__ = ["run"]
@@ -77,8 +77,8 @@ def run(
             log_config=None,
             access_log=False,
             server_header=False,
-            # For our own requests `trusted_proxies` has the word; an application beside keeps uvicorn's.
-            proxy_headers=engine_of(app) is None or isinstance(app, Beside),
+            # For our own requests `trusted_proxies` has the word; the application behind keeps uvicorn's.
+            proxy_headers=engine_of(app) is None or isinstance(app, ASGIApp),
             timeout_graceful_shutdown=GRACEFUL_SHUTDOWN,
             ssl_certfile=ssl_certfile,
             ssl_keyfile=ssl_keyfile,
@@ -135,7 +135,7 @@ def _http_class(app: Any) -> Any:
     engine = engine_of(app)
     if engine is None:
         return functools.partial(BoundedHttp, EngineSettings(), EngineStats())
-    return functools.partial(Door, engine, _stock_websockets())
+    return functools.partial(FirstBytesProtocol, engine, _stock_websockets())
 
 
 def _stock_websockets() -> Any:

@@ -1,8 +1,9 @@
-"""The handshake of a WebSocket on uvicorn's own connection: from a request, taken apart by uvicorn or at the door, to a
-lane.
+"""The handshake of a WebSocket on uvicorn's own connection: from a request, which uvicorn or :mod:`.first_bytes` has
+parsed, to a lane.
 
-A plain handshake takes a short cut; an uncommon or broken one is answered by `websockets`. Paths that are not the
-engine's go to uvicorn's own WebSocket class, for the application beside it.
+A common handshake takes a short cut; an uncommon or broken one is answered by `websockets`, the short cut's plain twin:
+``tests/unit/fastlane/test_upgrade.py`` compares both. The twin of the whole step is :mod:`shoal.asgi.websocket`. Paths
+that are not the engine's go to uvicorn's own WebSocket class, for the application behind the engine.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
-from ..engine.base import BaseEngine, Refusal
-from ..engine.websocket import find_session
+from ..engine.admission import Refusal
+from ..engine.base import BaseEngine
+from ..engine.websocket import begin, find_session
 from ..http.request import Request
 from .websocket import FastLane
 
@@ -41,16 +43,16 @@ class UpgradeProtocol(asyncio.Protocol):
         stock: uvicorn's own WebSocket class, for all other paths.
     """
 
-    __slots__ = ("_connections", "_context", "_engine", "_next", "_request", "_stock", "_transport")
+    __slots__ = ("_arguments", "_connections", "_engine", "_next", "_request", "_stock", "_transport")
 
-    def __init__(self, engine: BaseEngine[Any], stock: Any, **context: Any) -> None:
+    def __init__(self, engine: BaseEngine[Any], stock: Any, **arguments: Any) -> None:
         self._engine = engine
         self._stock = stock
-        self._context = context
+        self._arguments = arguments
         self._transport: asyncio.Transport | None = None
         self._next: asyncio.Protocol | None = None
         self._request: Request | None = None
-        self._connections: set[Any] = context["server_state"].connections
+        self._connections: set[Any] = arguments["server_state"].connections
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -71,87 +73,88 @@ class UpgradeProtocol(asyncio.Protocol):
         line, _, block = data.partition(b"\r\n")
         method, target, _ = line.split(b" ", 2)
         raw_path, _, query = target.partition(b"?")
-        path = self._context["config"].root_path + unquote(raw_path.decode("latin-1"))
+        path = self._arguments["config"].root_path + unquote(raw_path.decode("latin-1"))
         if path != self._engine.settings.path:
             self._delegate(data)
             return
         # uvicorn does so behind this call: what is written in it may pause us, which is said only once.
         transport.set_protocol(self)
-        self.take(Request(method.decode("ascii"), path, query, block, *self._other_end()))
+        self.answer(Request(method.decode("ascii"), path, query, block, *self._peer()))
 
-    def _other_end(self) -> tuple[str, bool]:
+    def _peer(self) -> tuple[str, bool]:
         """The peer's address, and whether the connection is encrypted."""
         transport = self._transport
         assert transport is not None
         peer = transport.get_extra_info("peername")
         return (peer[0] if isinstance(peer, tuple) else ""), transport.get_extra_info("sslcontext") is not None
 
-    def take(self, request: Request) -> None:
+    def answer(self, request: Request) -> None:
         """Answer a request for the engine's path."""
         self._request = request
         if self._engine.allow_request is not None:
-            self._engine.spawn(self._ask(request))
+            self._engine.context.tasks.spawn(self._ask_application(request))
         else:
-            self._answer(request, None)
+            self._decide(request, None)
 
-    async def _ask(self, request: Request) -> None:
-        refusal = await self._engine.ask_application(request)
+    async def _ask_application(self, request: Request) -> None:
+        refusal = await self._engine.admission.ask_application(request)
         if self._transport is not None and not self._transport.is_closing():
-            self._answer(request, refusal)
+            self._decide(request, refusal)
 
     def _delegate(self, data: bytes) -> None:
         transport = self._transport
         assert transport is not None
         self._connections.discard(self)
-        self._next = self._stock(**self._context)
+        self._next = self._stock(**self._arguments)
         self._next.connection_made(transport)
         self._next.data_received(data)
 
-    def _answer(self, request: Request, refusal: Refusal | None) -> None:
+    def _decide(self, request: Request, refusal: Refusal | None) -> None:
         engine = self._engine
-        refusal = refusal or engine.check_websocket(request)
+        refusal = refusal or engine.admission.check_websocket(request)
         found = find_session(engine, request) if refusal is None else refusal
         if isinstance(found, Refusal):
-            self._refuse(engine.refuse(found, request))
+            self._refuse(engine.admission.refuse(found, request))
             return
         transport = self._transport
         assert transport is not None
         key = request.headers.get("sec-websocket-key", "")
         extra = engine.extra_headers(request, first=found is None) if engine.listeners else []
-        answer, machine = b"", None
-        plain = request.headers.get("sec-websocket-version") == "13" and KEY.fullmatch(key) is not None
-        if plain and not engine.settings.per_message_deflate and request.method == "GET":
+        answer, protocol = b"", None
+        common = request.headers.get("sec-websocket-version") == "13" and KEY.fullmatch(key) is not None
+        if common and not engine.settings.per_message_deflate and request.method == "GET":
             if request.subprotocol:
                 extra = [("Sec-WebSocket-Protocol", request.subprotocol), *extra]
             answer = _switching_protocols(key, extra)
         else:
-            machine = self._negotiate(request, extra)
-            if machine.state is not OPEN:
+            protocol = self._negotiate(request, extra)
+            if protocol.state is not OPEN:
                 transport.close()
                 return
         self._connections.discard(self)
-        lane = FastLane(engine, transport, self._connections, machine)
+        lane = FastLane(engine.context, transport, self._connections, protocol)
         self._next = lane
         request.forget()
-        lane.start(request, found, answer)
+        lane.accept(request, answer, upgrade=found is not None)
+        begin(engine, lane, request, found)
 
     def _negotiate(self, request: Request, extra: list[tuple[str, str]]) -> ServerProtocol:
-        """The plain path of the handshake: `websockets` answers it."""
+        """Let `websockets` answer the handshake."""
         settings, transport = self._engine.settings, self._transport
         assert transport is not None
         deflate = [ServerPerMessageDeflateFactory()] if settings.per_message_deflate else None
         offered = [cast(Subprotocol, request.subprotocol)] if request.subprotocol else None
-        machine = ServerProtocol(extensions=deflate, subprotocols=offered, max_size=settings.max_payload)
+        protocol = ServerProtocol(extensions=deflate, subprotocols=offered, max_size=settings.max_payload)
         head = f"{request.method} / HTTP/1.1\r\n".encode("latin-1")  # whatever the path: it has been looked at
-        machine.receive_data(head + cast(bytes, request.raw_headers))
-        for event in machine.events_received():
+        protocol.receive_data(head + cast(bytes, request.raw_headers))
+        for event in protocol.events_received():
             assert isinstance(event, HandshakeRequest)
-            response = machine.accept(event)
+            response = protocol.accept(event)
             for name, value in extra:
                 response.headers[name] = value
-            machine.send_response(response)
-        transport.write(b"".join(machine.data_to_send()))  # an empty piece, which asks for the end, adds nothing
-        return machine
+            protocol.send_response(response)
+        transport.write(b"".join(protocol.data_to_send()))  # an empty piece, which asks for the end, adds nothing
+        return protocol
 
     def _refuse(self, refusal: Refusal) -> None:
         transport = self._transport

@@ -1,7 +1,7 @@
-"""HTTP requests that are plain: such as clients send them, whole, and read alike by every parser.
+"""The heads of common HTTP requests, read strictly: such as clients send them, whole, and read alike by every parser.
 
-They may take a short cut past uvicorn's HTTP; everything that looks the least bit odd must not. What a request asks for
-is not known here.
+They may take a short cut past uvicorn's HTTP, their plain twin; everything that looks the least bit odd must not. What
+a request asks for is not known here.
 """
 
 from __future__ import annotations
@@ -11,26 +11,26 @@ from typing import Final
 
 from .request import Request
 
-__all__ = ["FIELDS", "LINE", "MAX_PLAIN", "body_length", "whole_head"]
+__all__ = ["FIELD_LINES", "MAX_STRICT_HEAD", "REQUEST_LINE", "body_length", "parse_request"]
 
 # RFC 9112 sections 3 and 5, and nothing that section 5.2 or a lenient parser may take otherwise. Possessive, so that
 # no input makes them go back.
-LINE: Final = re.compile(rb"(GET|POST) (/[!\"$-~]*+) HTTP/1\.1\r\n")
-FIELDS: Final = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t -~]*+(?<![\t ])\r\n)++\r\n")
-HEAD: Final = re.compile(LINE.pattern + b"(" + FIELDS.pattern + b")")
-FIELD: Final = re.compile(r"([^:]+):[\t ]*([^\r]*)\r\n")  # of a block that matches FIELDS
-MAX_PLAIN: Final = 8192
+REQUEST_LINE: Final = re.compile(rb"(GET|POST) (/[!\"$-~]*+) HTTP/1\.1\r\n")
+FIELD_LINES: Final = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t -~]*+(?<![\t ])\r\n)++\r\n")
+HEAD: Final = re.compile(REQUEST_LINE.pattern + b"(" + FIELD_LINES.pattern + b")")
+FIELD: Final = re.compile(r"([^:]+):[\t ]*([^\r]*)\r\n")  # of a block that matches FIELD_LINES
+MAX_STRICT_HEAD: Final = 8192
 """Bytes of a head."""
 MAX_DIGITS: Final = 12
 UNCOMMON: Final = frozenset({"expect", "trailer", "transfer-encoding", "upgrade"})
 
 
-def whole_head(data: bytes) -> Request | None:
-    """The request that ``data`` is, if it is a plain head from beginning to end in which no field comes twice.
+def parse_request(data: bytes) -> Request | None:
+    """The request that ``data`` is, if it is a common head from beginning to end in which no field comes twice.
 
     Who sent it is not in there, and not in the request yet.
     """
-    head = HEAD.fullmatch(data) if len(data) <= MAX_PLAIN else None
+    head = HEAD.fullmatch(data) if len(data) <= MAX_STRICT_HEAD else None
     if head is None:
         return None
     method, target, block = head.groups()
@@ -43,9 +43,9 @@ def whole_head(data: bytes) -> Request | None:
 
 
 def body_length(request: Request) -> int | None:
-    """Bytes of the body that belongs to a request whose header block matches ``FIELDS``.
+    """Bytes of the body that belongs to a request whose header block matches ``FIELD_LINES``.
 
-    ``None`` if the request asks for more than one plain answer on a connection that stays.
+    ``None`` if the request asks for more than one answer on a connection that stays.
     """
     headers = request.headers
     if not UNCOMMON.isdisjoint(headers) or headers.get("connection", "keep-alive").lower() != "keep-alive":

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
-__all__ = ["Request", "is_trusted", "trusted_address"]
+__all__ = ["Request", "is_secure", "is_trusted", "trusted_address"]
 
 MAX_FIELDS = 100
 WHITE = " \t\n\r\x0b\x0c"  # as bytes.strip() has it: no-break spaces belong to a value
@@ -127,6 +127,12 @@ def trusted_address(request: Request, proxies: tuple[str, ...]) -> str:
             break
         address = hop
     return address
+
+
+def is_secure(request: Request, proxies: tuple[str, ...]) -> bool:
+    """Whether the client's connection is encrypted, or a trusted proxy says that it is."""
+    forwarded = request.headers.get("x-forwarded-proto", "")
+    return request.secure or (forwarded in {"https", "wss"} and is_trusted(request.peer, proxies))
 
 
 def is_trusted(address: str, proxies: tuple[str, ...]) -> bool:

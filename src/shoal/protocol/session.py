@@ -11,7 +11,7 @@ from typing import Final
 
 from ..errors import EngineProtocolError
 
-__all__ = ["MOVES", "Beat", "Move", "Session", "State"]
+__all__ = ["MOVES", "Heartbeat", "Move", "Session", "State"]
 
 # A ping that leaves this much late, because the loop was busy, does not move the deadline of its pong; one that leaves
 # later does, so that a process that stood still does not cut off clients which it never asked.
@@ -46,7 +46,7 @@ MOVES: Final[dict[tuple[State, Move], State]] = {
 }
 
 
-class Beat(Enum):
+class Heartbeat(Enum):
     """What a look at the clock calls for."""
 
     NOTHING = 0
@@ -92,16 +92,16 @@ class Session:
             raise EngineProtocolError(f"{move.value} is not possible while {self.state.value}")
         self.state = state
 
-    def beat(self, now: float) -> Beat:
+    def check_heartbeat(self, now: float) -> Heartbeat:
         """Look at the clock. ``PING`` means that a ping must be sent now; ``TIMEOUT`` that the peer is gone."""
         if self.state is State.CLOSED or now < self.due:
-            return Beat.NOTHING
+            return Heartbeat.NOTHING
         if self.pinged:
-            return Beat.TIMEOUT
+            return Heartbeat.TIMEOUT
         self.pinged = True
         # Counted from when the ping was due: late timers must not add up.
         self.due = max(self.due, now - LATENESS) + self.ping_timeout
-        return Beat.PING
+        return Heartbeat.PING
 
     def pong(self, now: float) -> None:
         """The peer answered, so the next ping is an interval away. A pong that nobody asked for is ignored."""

@@ -92,7 +92,7 @@ class Client:
             connection.on_text = self.receive_text
             connection.on_binary = self.receive_binary
         connection.on_close = self.closed
-        connection.engine.wheel.after(self, context.settings.connect_timeout)
+        connection.context.wheel.after(self, context.settings.connect_timeout)
 
     # ---- in
 
@@ -250,7 +250,7 @@ class Client:
 
     def accepted(self) -> None:
         """A socket was accepted: the connection need not prove itself any more."""
-        self.connection.engine.wheel.remove(self)
+        self.connection.context.wheel.remove(self)
 
     def refuse(self, namespace: str, socket: Lifecycle, message: str, data: Any) -> None:
         """A socket was refused: tell the client why."""
@@ -295,7 +295,7 @@ class Client:
 
     def closed(self, reason: str) -> None:
         """The connection has ended."""
-        self.connection.engine.wheel.remove(self)
+        self.connection.context.wheel.remove(self)
         self._on_closed(self)
         for socket in list(self.sockets.values()):
             socket.closed(reason)

@@ -9,8 +9,9 @@ from collections.abc import Coroutine
 from typing import Any
 
 from ..asgi.application import EngineApp
-from ..engine.base import BaseEngine, is_cancelled
+from ..engine.base import BaseEngine
 from ..engine.connection import Connection
+from ..engine.tasks import is_cancelled
 from ..settings import EngineSettings
 
 __all__ = ["Engine"]
@@ -18,7 +19,7 @@ __all__ = ["Engine"]
 log = logging.getLogger("shoal.engine")
 
 
-class Line:
+class EventQueue:
     """One session's events on their way to the handlers: one at a time, in the order they came.
 
     Plain handlers are called on the spot. While a coroutine is under way others wait, and beyond the bound nothing is
@@ -33,7 +34,7 @@ class Line:
         self._busy = False
         self._waiting: deque[tuple[Any, ...]] = deque()
 
-    def take_text(self, payload: bytes) -> None:
+    def receive_text(self, payload: bytes) -> None:
         """A text message, Engine.IO's ``4`` in front."""
         try:
             text = payload[1:].decode()
@@ -42,10 +43,10 @@ class Line:
         else:
             self.put("message", text)
 
-    def take_binary(self, payload: bytes) -> None:
+    def receive_binary(self, payload: bytes) -> None:
         self.put("message", payload)
 
-    def end(self, reason: str) -> None:
+    def closed(self, reason: str) -> None:
         self.put("disconnect", reason)
 
     def put(self, event: str, *args: Any) -> None:
@@ -56,8 +57,8 @@ class Line:
                 self._connection.pause_reading()
             return
         self._busy = True  # a plain handler may close its session: what follows from it comes behind it
-        if works := self._engine.call(event, self._connection, *args) or self._next():
-            self._engine.spawn(self._work(works))
+        if works := self._engine.listeners.call(event, self._connection, *args) or self._next():
+            self._engine.context.tasks.spawn(self._work(works))
         else:
             self._busy = False
 
@@ -72,7 +73,7 @@ class Line:
             # The engine ends in the middle of a handler: that the session ended is told all the same.
             for event, *args in self._waiting:
                 if event == "disconnect":
-                    self._engine.tell(event, self._connection, *args)
+                    self._engine.listeners.notify(event, self._connection, *args)
             raise
 
     async def _await(self, works: list[Coroutine[Any, Any, Any]]) -> None:
@@ -95,7 +96,7 @@ class Line:
             event, *args = self._waiting.popleft()
             if len(self._waiting) == self._engine.settings.max_waiting_events // 2:
                 self._connection.resume_reading()
-            works = self._engine.call(event, self._connection, *args)
+            works = self._engine.listeners.call(event, self._connection, *args)
         return works
 
 
@@ -124,15 +125,15 @@ class Engine(BaseEngine[EngineSettings]):
     EVENTS = (*BaseEngine.EVENTS, "connect", "disconnect", "message")
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(EngineSettings.load(options), self._attach)
+        super().__init__(EngineSettings.load(options), self._start)
         self._app = EngineApp(self)
 
-    def _attach(self, connection: Connection) -> None:
-        line = Line(self, connection)
-        connection.on_text = line.take_text
-        connection.on_binary = line.take_binary
-        connection.on_close = line.end
-        line.put("connect")
+    def _start(self, connection: Connection) -> None:
+        events = EventQueue(self, connection)
+        connection.on_text = events.receive_text
+        connection.on_binary = events.receive_binary
+        connection.on_close = events.closed
+        events.put("connect")
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one ASGI scope."""

@@ -48,12 +48,12 @@ class Handshake:
     @property
     def address(self) -> str:
         """The client's address; from ``X-Forwarded-For`` only as far as the proxies are trusted."""
-        return self._connection.engine.address_of(self.request)
+        return self._connection.address
 
     @property
     def secure(self) -> bool:
         """Whether the client's connection is encrypted, by its own or by a trusted proxy's word."""
-        return self._connection.engine.is_secure(self.request)
+        return self._connection.secure
 
     @property
     def time(self) -> str:

@@ -18,8 +18,8 @@ from typing import Any, Final
 
 from ..adapter.base import Adapter
 from ..adapter.context import Context
-from ..engine.base import is_cancelled
 from ..engine.connection import Connection
+from ..engine.tasks import is_cancelled
 from ..errors import NotConnected, RoomRefused
 from ..fanout.outbox import Outbox
 from ..handlers.listeners import Listeners, Listening, never_concurrent

@@ -16,8 +16,8 @@ import msgspec
 
 from ..adapter.base import Adapter
 from ..adapter.sockets import ClientState, LocalSocket
-from ..engine.base import is_cancelled
 from ..engine.connection import Connection
+from ..engine.tasks import is_cancelled
 from ..errors import ConnectionRefused, NotConnected
 from ..fanout.outbox import Outbox
 from ..handlers.listeners import never_concurrent

@@ -17,7 +17,7 @@ from ..adapter.backend import open_backend
 from ..adapter.codec import Codec
 from ..adapter.context import Context, ServerStats
 from ..adapter.sockets import Answers
-from ..asgi.application import Beside, EngineApp
+from ..asgi.application import ASGIApp, EngineApp
 from ..engine.base import BaseEngine
 from ..engine.connection import Connection
 from ..fanout.ticker import Ticker
@@ -72,9 +72,8 @@ class Server(Broadcasting):
         """Name of this node."""
         self._ticker = Ticker(self.settings.io_uring)
         self.stats = ServerStats(ticker=self._ticker)
-        self.engine: BaseEngine[ServerSettings] = BaseEngine(self.settings, self._attach)
+        self.engine: BaseEngine[ServerSettings] = BaseEngine(self.settings, self._attach, self._ticker.seal)
         """Sessions and transports, without Socket.IO: ``on``, ``clients_count``."""
-        self.engine.settle = self._ticker.seal
         self._runners = Runners()
         self._context = Context(
             node=self.node,
@@ -84,9 +83,9 @@ class Server(Broadcasting):
             stats=self.stats,
             ticker=self._ticker,
             runners=self._runners,
-            now=self.engine.now,
-            spawn=self.engine.spawn,
-            log_once=self.engine.log_once,
+            now=self.engine.context.wheel.now,
+            spawn=self.engine.context.tasks.spawn,
+            log_once=self.engine.context.log_once,
         )
         self._backend = open_backend(self._context)
         self._namespaces = Namespaces(self._backend, self.settings.cleanup_empty_namespaces)
@@ -187,12 +186,12 @@ class Server(Broadcasting):
 
         run(self, host=host, port=port, **options)
 
-    def asgi(self, other: Any = None) -> Beside:
+    def asgi(self, other: Any = None) -> ASGIApp:
         """This server in front of another ASGI application: everything outside its path goes there.
 
         ``/healthz`` and ``/readyz`` are answered here if the other application does not know them.
         """
-        return Beside(self._app, self._health.behind(other), self.start, self.close, self.engine)
+        return ASGIApp(self._app, self._health.behind(other), self.start, self.close, self.engine)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one ASGI scope."""

@@ -195,7 +195,7 @@ class TestFarewell:
                 session.close()
                 assert await poller.get() == ["4last", "1"]
                 assert (await poller.request("GET")).status == 400
-                assert engine.farewells == {}
+                assert engine.table.final_packets == {}
 
         check()
 
@@ -206,9 +206,9 @@ class TestFarewell:
             async with TestServer(engine) as server:
                 poller = await Poller(server).open()
                 engine.sessions[poller.sid].close()
-                assert len(engine.farewells) == 1
+                assert len(engine.table.final_packets) == 1
                 await server.clock.advance(6)
-                assert (engine.farewells, len(engine.wheel)) == ({}, 0)
+                assert (engine.table.final_packets, len(engine.context.wheel)) == ({}, 0)
 
         check()
 

@@ -16,8 +16,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from uvicorn.server import ServerState
 
 from shoal import Engine
-from shoal.asgi.asgi_lane import AsgiLane
 from shoal.asgi.uvicorn_lane import UvicornLane, choose_lane
+from shoal.asgi.websocket_lane import AsgiLane
 from shoal.engine.base import BaseEngine
 from shoal.http.request import Request
 from shoal.settings import EngineSettings
@@ -190,19 +190,18 @@ def test_a_client_that_reads_again_before_the_lane_runs_is_not_held_for_ever() -
     async def check() -> None:
         house = House(behind=False)
         lanes: list[Any] = []
-        open_session = UvicornLane.open_session
+        start_session = UvicornLane.start_session
 
-        def at_once(lane: Any, request: Any) -> Any:
-            session = open_session(lane, request)
+        def at_once(lane: Any, session: Any, packet: str) -> None:
+            start_session(lane, session, packet)
             lanes.append(lane)
             house.protocol.pause_writing()
             session.send("one")
             session.send("two")
             house.protocol.resume_writing()
-            return session
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(UvicornLane, "open_session", at_once)
+            patch.setattr(UvicornLane, "start_session", at_once)
             await settle()
         assert lanes
         assert house.messages() == ["4one", "4two"]
@@ -255,12 +254,12 @@ def test_whatever_is_not_uvicorns_own_goes_through_send() -> None:
         class Other:
             async def send(self, message: Any) -> None: ...
 
-        assert type(choose_lane(engine, request, send)) is UvicornLane
+        assert type(choose_lane(engine.context, request, send)) is UvicornLane
         for each, asked in ((function, request), (Other().send, request), (send, text_only)):
-            assert type(choose_lane(engine, asked, each)) is AsgiLane
-        assert choose_lane(engine, text_only, send).text_only
+            assert type(choose_lane(engine.context, asked, each)) is AsgiLane
+        assert choose_lane(engine.context, text_only, send).text_only
         writable = house.protocol.__dict__.pop("writable")
-        assert type(choose_lane(engine, request, send)) is AsgiLane
+        assert type(choose_lane(engine.context, request, send)) is AsgiLane
         house.protocol.writable = writable
         await house.engine.close()
         await settle()

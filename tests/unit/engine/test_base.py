@@ -9,7 +9,7 @@ import pytest
 from tests.unit.asgi.polling import Poller
 
 from shoal import ConfigurationError, ConnectionRefused, Engine
-from shoal.engine.base import Refusal
+from shoal.engine.admission import Refusal
 from shoal.engine.ids import new_session_id, new_socket_id, new_tag, tag_of
 from shoal.testing import TestServer, async_test
 
@@ -122,7 +122,7 @@ class TestAddresses:
             first.drop()
             await server.settle()
             await server.open(address="1.1.1.1")
-        assert engine.addresses == {}
+        assert engine.table.addresses == {}
 
     @async_test
     async def test_behind_a_proxy_the_clients_address_counts(self) -> None:
@@ -346,7 +346,8 @@ async def test_closing_the_engine_closes_every_session() -> None:
         assert await connection.closed() == 1000
         assert (await pending).text == "1"
         assert reasons == ["server shutting down"] * 2
-        assert len(engine.wheel) == 0
+        await server.settle()
+        assert len(engine.context.wheel) == 0
         assert (await server.open()).open  # and it can be used again
 
 

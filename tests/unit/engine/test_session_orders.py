@@ -145,7 +145,8 @@ class Life:
         await asyncio.gather(*self.polls, *self.posts, return_exceptions=True)
         await self.server.clock.advance(60)
         engine = self.engine
-        assert (engine.sessions, engine.farewells, len(engine.wheel), engine._tasks) == ({}, {}, 0, set())
+        assert (engine.sessions, engine.table.final_packets, len(engine.context.wheel)) == ({}, {}, 0)
+        assert len(engine.context.tasks) == 0
         assert len(self.reasons) == 1
 
 

@@ -149,3 +149,23 @@ async def test_closing_forgets_everything_and_it_can_be_used_again() -> None:
     wheel.place(item, clock.now + 1)
     await clock.advance(5)
     assert len(item.calls) == 1
+
+
+def test_on_another_loop_it_begins_anew() -> None:
+    """What was placed on a loop that has ended is forgotten; deadlines count by the clock of the loop that runs."""
+    wheel, first, second = Wheel(0.5), Item(), Item()
+
+    async def one() -> None:
+        await Clock.running().advance(1_000)
+        wheel.after(first, 1)
+
+    async def another() -> None:
+        clock = Clock.running()
+        assert wheel.now() == clock.now
+        assert (first.slot, len(wheel)) == (-1, 0)
+        wheel.after(second, 1)
+        await clock.advance(2)
+
+    run(one())
+    run(another())
+    assert (first.calls, len(second.calls)) == ([], 1)

@@ -17,9 +17,9 @@ from uvicorn.server import ServerState
 from shoal.engine.base import BaseEngine
 from shoal.engine.connection import Connection
 from shoal.fastlane.bounded_http import BoundedHttp
-from shoal.fastlane.first_bytes import Door, plain_handshake
+from shoal.fastlane.first_bytes import FirstBytesProtocol, parse_handshake
 from shoal.fastlane.upgrade import UpgradeProtocol
-from shoal.http.head import MAX_PLAIN
+from shoal.http.head import MAX_STRICT_HEAD
 from shoal.settings import EngineSettings
 from shoal.testing import Clock, async_test, run
 
@@ -81,7 +81,7 @@ class House:
         self.config.ws_protocol_class = lambda **context: UpgradeProtocol(self.engine, Stock, **context)  # type: ignore[assignment,return-value]
         self.state = ServerState()
         self.wire = Wire()
-        self.wire.protocol = (Door if door else http)(
+        self.wire.protocol = (FirstBytesProtocol if door else http)(
             *first, config=self.config, server_state=self.state, app_state={}, _loop=asyncio.get_running_loop()
         )
         self.wire.protocol.connection_made(self.wire)
@@ -102,7 +102,7 @@ class House:
         for _ in range(4):
             await asyncio.sleep(0)
         self.wire.protocol.connection_lost(None)
-        self.engine.wheel.close()
+        self.engine.context.wheel.close()
         for _ in range(2):
             await asyncio.sleep(0)
         assert not self.state.connections
@@ -225,12 +225,12 @@ def test_what_clients_send_takes_the_short_cut() -> None:
     browser = [*FIELDS, b"Origin: http://localhost:8080", b"Cookie: a=b; c=d", b"Connection: keep-alive, Upgrade"]
     browser.remove(b"Connection: Upgrade")
     for fields in (FIELDS, browser):
-        request = plain_handshake(head(fields=fields), "/engine.io/")
+        request = parse_handshake(head(fields=fields), "/engine.io/")
         assert request is not None
         assert request.query == {"EIO": "4", "transport": "websocket"}
-    assert plain_handshake(head(fields=[*FIELDS, b"Content-Length: 3"]), "/engine.io/") is None
-    assert plain_handshake(head(fields=[*FIELDS, b"A: " + b"x" * MAX_PLAIN]), "/engine.io/") is None
-    assert plain_handshake(head(), "/socket.io/") is None
+    assert parse_handshake(head(fields=[*FIELDS, b"Content-Length: 3"]), "/engine.io/") is None
+    assert parse_handshake(head(fields=[*FIELDS, b"A: " + b"x" * MAX_STRICT_HEAD]), "/engine.io/") is None
+    assert parse_handshake(head(), "/socket.io/") is None
 
 
 @async_test
@@ -252,7 +252,7 @@ async def test_one_that_never_becomes_a_connection_is_not_counted() -> None:
     """Where a TLS handshake fails, a protocol is made, and hears neither of a beginning nor of an end."""
     house = House(door=True)
     await house.end()
-    Door(house.engine, Stock, config=house.config, server_state=house.state, app_state={})
+    FirstBytesProtocol(house.engine, Stock, config=house.config, server_state=house.state, app_state={})
     assert not house.state.connections
 
 

@@ -17,7 +17,7 @@ from tests.unit.fuzz import examples
 from uvicorn.server import ServerState
 
 from shoal import Engine
-from shoal.asgi.polling import PollingLane
+from shoal.engine.polling import PollingLane
 from shoal.fastlane.bounded_http import BoundedHttp
 from shoal.fastlane.polling import FastPolling
 from shoal.testing import Clock, async_test, run
@@ -31,8 +31,8 @@ class Fast(FastPolling):
 
     short = 0
 
-    def _take(self, data: bytes) -> bool:
-        taken = super()._take(data)
+    def _try_short_cut(self, data: bytes) -> bool:
+        taken = super()._try_short_cut(data)
         self.short += taken
         return taken
 
@@ -116,7 +116,7 @@ class House:
         """Whether a request on this connection waits behind another."""
         wire = self.wire(number)
         protocol = wire.protocol
-        return not wire.reading or bool(protocol.pipeline) or (self.fast and bool(protocol._behind))
+        return not wire.reading or bool(protocol.pipeline) or (self.fast and bool(protocol._pipelined))
 
     def hear(self, number: int, data: bytes) -> None:
         """Bytes on a connection, unless a request waits behind another there."""
@@ -174,7 +174,7 @@ class House:
         await self.rest()
         assert not self.state.connections
         await Clock.running().advance(60.0)
-        assert not len(self.engine.wheel)
+        assert not len(self.engine.context.wheel)
 
 
 def request(line: bytes, fields: list[bytes], body: bytes | None = None) -> bytes:
@@ -423,7 +423,7 @@ async def test_a_session_that_a_listener_closes_while_a_websocket_takes_over_sta
     await Life(house).get(0, 0, FIELDS)
     session = house.session(0)
     house.engine.on("connection_error")(lambda refusal, request: session.close())
-    session.ride(PollingLane(session), house.told.append, framed=False)
+    session.attach(PollingLane(session, {}), house.told.append, framed=False)
     session.send("after the end")
     assert not session.open
     assert not session.outbox.writable

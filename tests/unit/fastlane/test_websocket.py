@@ -17,6 +17,7 @@ from websockets.server import ServerProtocol
 
 from shoal.engine.base import BaseEngine
 from shoal.engine.connection import Connection
+from shoal.engine.websocket import begin
 from shoal.fastlane.websocket import FastLane
 from shoal.http.request import Request
 from shoal.protocol.frames import binary_frame, text_frame
@@ -97,10 +98,15 @@ class Lane:
         self.transport = Transport()
         self.connections: set[Any] = set()
         self.engine = BaseEngine(EngineSettings(max_payload=LARGEST), self.attach)
-        self.lane = FastLane(self.engine, self.transport, self.connections)  # type: ignore[arg-type]
+        self.lane = FastLane(self.engine.context, self.transport, self.connections)  # type: ignore[arg-type]
         if begin:
-            self.lane.start(Request("GET", "/", b"", b"", "", False), None)
+            self.begin(None)
         self.opening = len(self.transport.written)
+
+    def begin(self, found: Connection | None) -> None:
+        request = Request("GET", "/", b"", b"", "", False)
+        self.lane.accept(request, upgrade=found is not None)
+        begin(self.engine, self.lane, request, found)
 
     def attach(self, connection: Connection) -> None:
         self.connection = connection
@@ -110,7 +116,7 @@ class Lane:
 
     def end(self) -> Seen:
         self.lane.connection_lost(None)
-        self.engine.wheel.close()
+        self.engine.context.wheel.close()
         self.seen.sent = self.transport.written[self.opening :]
         return self.seen
 
@@ -298,15 +304,15 @@ async def test_a_pause_before_the_session_rides_here_counts() -> None:
         it = Lane(begin=False)
         request = Request("GET", "/", b"", b"", "", False)
         if moment == "while it probes":
-            session, _ = it.engine.open(State.POLLING, request)
+            session, _ = it.engine.table.open(State.POLLING, request)
             it.attach(session)
-            it.lane.start(request, session)
+            it.begin(session)
             it.lane.data_received(frame(Opcode.TEXT, b"2probe"))
             it.lane.pause_writing()
             it.lane.data_received(frame(Opcode.TEXT, b"5"))
         else:
             it.lane.pause_writing()
-            it.lane.start(request, None)
+            it.begin(None)
         written = it.transport.written
         it.connection.send("waits")
         assert it.transport.written == written
@@ -420,7 +426,7 @@ async def test_a_lane_leaves_no_trace() -> None:
     it.lane.connection_lost(ConnectionResetError())
     assert it.connections == set()
     assert it.engine.sessions == {}
-    assert len(it.engine.wheel) == 0
+    assert len(it.engine.context.wheel) == 0
     assert it.reasons == ["transport close"]
     it.end()
 

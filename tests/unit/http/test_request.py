@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal import Engine
-from shoal.http.request import Request, is_trusted, trusted_address
+from shoal.http.request import Request, is_secure, is_trusted, trusted_address
 from shoal.testing import TestServer, async_test
 
 
@@ -93,12 +93,12 @@ def test_any_address_is_trusted_or_not(address: str, other: str) -> None:
 
 @async_test
 async def test_a_proxys_word_on_encryption_is_believed_if_it_is_trusted() -> None:
-    engine = Engine(trusted_proxies=("10.0.0.1",))
+    proxies = ("10.0.0.1",)
     https = [(b"x-forwarded-proto", b"https")]
-    assert engine.is_secure(request(https, peer="10.0.0.1"))
-    assert not engine.is_secure(request(https, peer="10.0.0.2"))
-    assert not engine.is_secure(request([(b"x-forwarded-proto", b"http")], peer="10.0.0.1"))
-    assert engine.is_secure(request(peer="10.0.0.2", secure=True))
+    assert is_secure(request(https, peer="10.0.0.1"), proxies)
+    assert not is_secure(request(https, peer="10.0.0.2"), proxies)
+    assert not is_secure(request([(b"x-forwarded-proto", b"http")], peer="10.0.0.1"), proxies)
+    assert is_secure(request(peer="10.0.0.2", secure=True), proxies)
 
 
 @async_test

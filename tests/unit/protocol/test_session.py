@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.unit.fuzz import examples
 
 from shoal.errors import EngineProtocolError
-from shoal.protocol.session import LATENESS, Beat, Move, Session, State
+from shoal.protocol.session import LATENESS, Heartbeat, Move, Session, State
 
 LEGAL = {
     ("polling", "probe"): "probing",
@@ -79,16 +79,16 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def look(self) -> None:
-        beat = self.it.beat(self.now)
+        beat = self.it.check_heartbeat(self.now)
         if self.state == "closed":
-            assert beat is Beat.NOTHING
+            assert beat is Heartbeat.NOTHING
         elif self.asked is not None:
-            assert beat is (Beat.TIMEOUT if self.now >= self.asked + 20.0 else Beat.NOTHING)
+            assert beat is (Heartbeat.TIMEOUT if self.now >= self.asked + 20.0 else Heartbeat.NOTHING)
         elif self.now >= self.ping_due:
-            assert beat is Beat.PING
+            assert beat is Heartbeat.PING
             self.asked = max(self.ping_due, self.now - LATENESS)
         else:
-            assert beat is Beat.NOTHING
+            assert beat is Heartbeat.NOTHING
 
     @rule()
     def pong(self) -> None:
@@ -118,22 +118,22 @@ TestLife.settings = settings(max_examples=examples(40), stateful_step_count=30)
 class TestHeartbeat:
     def test_the_first_ping_is_an_interval_after_the_open_packet(self) -> None:
         it = session(now=100.0)
-        assert it.beat(124.999) is Beat.NOTHING
-        assert it.beat(125.0) is Beat.PING
+        assert it.check_heartbeat(124.999) is Heartbeat.NOTHING
+        assert it.check_heartbeat(125.0) is Heartbeat.PING
 
     def test_the_deadline_counts_from_when_the_ping_was_due(self) -> None:
         """A ping that a coarse timer sent a little late does not give the client longer: 300 + 200 are 500 ms."""
         it = Session("sid", State.POLLING, 0.0, 0.3, 0.2)
-        assert it.beat(0.304) is Beat.PING
-        assert it.beat(0.499) is Beat.NOTHING
-        assert it.beat(0.5) is Beat.TIMEOUT
+        assert it.check_heartbeat(0.304) is Heartbeat.PING
+        assert it.check_heartbeat(0.499) is Heartbeat.NOTHING
+        assert it.check_heartbeat(0.5) is Heartbeat.TIMEOUT
 
     def test_a_process_that_stood_still_asks_before_it_cuts_off(self) -> None:
         """A minute late, the ping is sent and the client has its whole time, but for the tolerance."""
         it = session()
-        assert it.beat(85.0) is Beat.PING
-        assert it.beat(85.0 + 20.0 - LATENESS - 0.01) is Beat.NOTHING
-        assert it.beat(85.0 + 20.0 - LATENESS) is Beat.TIMEOUT
+        assert it.check_heartbeat(85.0) is Heartbeat.PING
+        assert it.check_heartbeat(85.0 + 20.0 - LATENESS - 0.01) is Heartbeat.NOTHING
+        assert it.check_heartbeat(85.0 + 20.0 - LATENESS) is Heartbeat.TIMEOUT
 
     def test_a_pong_that_nobody_asked_for_changes_nothing(self) -> None:
         """A client cannot put off its pings."""
@@ -143,15 +143,19 @@ class TestHeartbeat:
 
     def test_a_ping_is_sent_once(self) -> None:
         it = session()
-        assert [it.beat(25.0), it.beat(25.0), it.beat(44.9)] == [Beat.PING, Beat.NOTHING, Beat.NOTHING]
+        assert [it.check_heartbeat(25.0), it.check_heartbeat(25.0), it.check_heartbeat(44.9)] == [
+            Heartbeat.PING,
+            Heartbeat.NOTHING,
+            Heartbeat.NOTHING,
+        ]
 
     @given(st.lists(st.floats(0, 19.9), min_size=1, max_size=10))
     def test_a_client_that_answers_in_time_is_never_cut_off(self, delays: list[float]) -> None:
         it, now = session(), 0.0
         for delay in delays:
             now = it.due
-            assert it.beat(now) is Beat.PING
+            assert it.check_heartbeat(now) is Heartbeat.PING
             now += delay
-            assert it.beat(now) is Beat.NOTHING
+            assert it.check_heartbeat(now) is Heartbeat.NOTHING
             it.pong(now)
             assert it.due == now + 25.0

@@ -161,5 +161,5 @@ async def test_a_hundred_broken_clients_leave_nothing_behind() -> None:
         await server.settle()
         assert len(clients(io)) == len(io.sockets) == io.engine.clients_count == 1
         assert len(rooms(io.of("/"))) == 2
-        assert len(io.engine.wheel) == 1
+        assert len(io.engine.context.wheel) == 1
         assert len(runners(io)) == 0

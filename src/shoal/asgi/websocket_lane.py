@@ -1,8 +1,8 @@
-"""One WebSocket of any ASGI server, as its messages: what :mod:`.websocket` moves a session with.
+"""One WebSocket of any ASGI server: carries a session as ASGI's messages.
 
 One coroutine reads; what is to be sent waits in a list for a second one, which writes and so feels the server's
 back-pressure. Only the packets of a handshake are sent by the reader itself, before it reads on. That is one task more
-than :mod:`.fastlane` needs; what a session does on it is the same.
+than :mod:`shoal.fastlane.websocket` needs; what a session does on it is the same.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import contextlib
 import logging
 from typing import Any
 
-from ..engine.base import BaseEngine
-from ..engine.websocket import NORMAL, TOO_LARGE, WebSocketLane, refuse
+from ..engine.context import EngineContext
+from ..engine.websocket import MESSAGE_TOO_BIG, NORMAL_CLOSURE, WebSocketLane, ignore
 from ..protocol.engineio import Packet
 
 __all__ = ["AsgiLane"]
@@ -25,7 +25,7 @@ class AsgiLane(WebSocketLane):
     """One WebSocket of an ASGI server.
 
     Args:
-        engine: Whose sessions it carries.
+        context: Of the engine whose session it carries.
         send: ASGI's.
     """
 
@@ -33,25 +33,25 @@ class AsgiLane(WebSocketLane):
     # What waits for the writer beyond this counts as back-pressure: asyncio's default for a transport.
     HIGH_WATER = 64 * 1024
 
-    def __init__(self, engine: BaseEngine[Any], send: Any) -> None:
-        super().__init__(engine)
+    def __init__(self, context: EngineContext, send: Any) -> None:
+        super().__init__(context)
         self._send = send
         self._waiting: list[Packet] = []
         self._size = 0
-        self._at_once: list[str] = []
+        self._first: list[str] = []
         """Goes out before anything else is done: the OPEN packet, the answer to a probe."""
-        self._sleeper: asyncio.Future[None] | None = None
+        self._wakeup: asyncio.Future[None] | None = None
         """What the writer waits for while there is nothing to write."""
-        self._go_on = asyncio.Event()
-        self._go_on.set()
-        self._hung_up = False
-        self._code = NORMAL
+        self._resumed = asyncio.Event()
+        self._resumed.set()
+        self._closing = False
+        self._code = NORMAL_CLOSURE
         self._reader: asyncio.Task[None] | None = None
 
     async def run(self, receive: Any) -> None:
         """Read and write until the WebSocket is closed. Owns both tasks."""
         try:
-            await self._send_at_once()
+            await self._send_first()
         except BaseException:
             self.lost()
             raise
@@ -60,10 +60,10 @@ class AsgiLane(WebSocketLane):
         try:
             await asyncio.wait({writer, self._reader}, return_when=asyncio.FIRST_COMPLETED)
             if self._reader.done():
-                self._hung_up = True
+                self._closing = True
                 self._wake()
             else:
-                await self._say_goodbye(receive)
+                await self._close_handshake(receive)
         finally:
             for task in (writer, self._reader):
                 task.cancel()
@@ -72,7 +72,7 @@ class AsgiLane(WebSocketLane):
                     log.error("a WebSocket failed", exc_info=result)
             self.lost()
 
-    async def _say_goodbye(self, receive: Any) -> None:
+    async def _close_handshake(self, receive: Any) -> None:
         """Send the close frame, and wait until the server tells that the client answered it, or gave up.
 
         Nobody may wait in ``receive`` meanwhile: Granian (2.8) holds the close frame back until that returns.
@@ -81,13 +81,13 @@ class AsgiLane(WebSocketLane):
             self._reader.cancel()
             await asyncio.gather(self._reader, return_exceptions=True)
         with contextlib.suppress(OSError, TimeoutError):
-            async with asyncio.timeout(self.engine.settings.close_timeout):
+            async with asyncio.timeout(self.context.settings.close_timeout):
                 await self._send({"type": "websocket.close", "code": self._code})
                 while (await receive())["type"] == "websocket.receive":
                     pass
 
     async def _read_in(self, receive: Any) -> None:
-        limit = self.engine.settings.max_payload
+        limit = self.context.settings.max_payload
         while True:
             message = await receive()
             if message["type"] != "websocket.receive":
@@ -95,18 +95,18 @@ class AsgiLane(WebSocketLane):
             text, binary = message.get("text"), message.get("bytes")
             payload = text.encode("utf-8", "surrogatepass") if text is not None else binary or b""
             if len(payload) > limit:
-                self._cut_off()
+                self._too_large()
             elif text is not None:
                 self.receive(payload)
-                if self._at_once:
-                    await self._send_at_once()
+                if self._first:
+                    await self._send_first()
             elif self.connection is not None and self.receive == self.connection.receive_text:
                 self.connection.receive_binary(payload)
-            if not self._go_on.is_set():
-                await self._go_on.wait()
+            if not self._resumed.is_set():
+                await self._resumed.wait()
 
-    async def _send_at_once(self) -> None:
-        packets, self._at_once = self._at_once, []
+    async def _send_first(self) -> None:
+        packets, self._first = self._first, []
         with contextlib.suppress(OSError):  # as below
             for packet in packets:
                 await self._send({"type": "websocket.send", "text": packet})
@@ -115,9 +115,9 @@ class AsgiLane(WebSocketLane):
         send = self._send
         with contextlib.suppress(OSError):  # the client has gone; the reader hears of it too
             while True:
-                if not self._waiting and not self._hung_up:
-                    self._sleeper = asyncio.get_running_loop().create_future()
-                    await self._sleeper
+                if not self._waiting and not self._closing:
+                    self._wakeup = asyncio.get_running_loop().create_future()
+                    await self._wakeup
                 while self._waiting:
                     packets, self._waiting, self._size = self._waiting, [], 0
                     for packet in packets:
@@ -127,13 +127,13 @@ class AsgiLane(WebSocketLane):
                             await send({"type": "websocket.send", "bytes": packet})
                     if not self._waiting and self.connection is not None and not self.connection.outbox.writable:
                         self._unblock()
-                if self._hung_up:
+                if self._closing:
                     return
 
     def _wake(self) -> None:
-        sleeper, self._sleeper = self._sleeper, None
-        if sleeper is not None and not sleeper.done():
-            sleeper.set_result(None)
+        wakeup, self._wakeup = self._wakeup, None
+        if wakeup is not None and not wakeup.done():
+            wakeup.set_result(None)
 
     def _unblock(self) -> None:
         if self.connection is not None and self.receive == self.connection.receive_text:
@@ -148,34 +148,34 @@ class AsgiLane(WebSocketLane):
             self.connection.outbox.block()
 
     def send_packet(self, packet: str) -> None:
-        self._at_once.append(packet)
+        self._first.append(packet)
 
     @property
     def buffered(self) -> int:
         return self._size
 
     def pause_reading(self) -> None:
-        self._go_on.clear()
+        self._resumed.clear()
 
     def resume_reading(self) -> None:
-        self._go_on.set()
+        self._resumed.set()
 
-    def _cut_off(self) -> None:
+    def _too_large(self) -> None:
         """A message is larger than ``max_payload``."""
-        self.engine.stats.too_large += 1
-        self.hang_up(TOO_LARGE)
+        self.context.stats.too_large += 1
+        self.start_close(MESSAGE_TOO_BIG)
 
-    def hang_up(self, code: int = NORMAL) -> None:
+    def start_close(self, code: int = NORMAL_CLOSURE) -> None:
         self._code = code
-        self.receive = refuse
-        self._hung_up = True
-        self._go_on.set()
+        self.receive = ignore
+        self._closing = True
+        self._resumed.set()
         self._wake()
-        self.engine.wheel.after(self, self.engine.settings.close_timeout)
+        self.context.wheel.after(self, self.context.settings.close_timeout)
 
     def on_due(self, now: float) -> None:
         """The upgrade took too long, or the client does not read what stands before the close frame."""
-        if not self._hung_up:
+        if not self._closing:
             super().on_due(now)
         elif self._reader is not None:
             self._reader.cancel()
@@ -184,6 +184,6 @@ class AsgiLane(WebSocketLane):
         self.connection = None
         if abort:
             self._waiting.clear()
-        self.hang_up()
+        self.start_close()
         if abort and self._reader is not None:
             self._reader.cancel()

@@ -1,0 +1,89 @@
+"""Functions that an application has registered for the events of an engine, and how they are called.
+
+Which events there are, and when one happens, is not known here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable, Coroutine
+from contextvars import copy_context
+from typing import Any, TypeVar
+
+from ..errors import ConfigurationError
+from .tasks import Tasks, is_cancelled
+
+__all__ = ["Listeners"]
+
+log = logging.getLogger("shoal.engine")
+
+Handler = Callable[..., Any]
+F = TypeVar("F", bound=Handler)
+
+
+class Listeners:
+    """Handlers by event.
+
+    Args:
+        events: The names that there are.
+        tasks: Run the coroutines of :meth:`notify`.
+    """
+
+    __slots__ = ("_events", "_handlers", "_tasks")
+
+    def __init__(self, events: tuple[str, ...], tasks: Tasks) -> None:
+        self._events = events
+        self._tasks = tasks
+        self._handlers: dict[str, list[Handler]] = {}
+
+    def __bool__(self) -> bool:
+        """Whether any event has a handler."""
+        return bool(self._handlers)
+
+    def __contains__(self, event: str) -> bool:
+        """Whether an event has a handler."""
+        return event in self._handlers
+
+    def on(self, event: str) -> Callable[[F], F]:
+        """A decorator that registers a handler.
+
+        Raises:
+            ConfigurationError: There is no such event.
+        """
+        if event not in self._events:
+            raise ConfigurationError(f"unknown event {event!r}; the events are {', '.join(self._events)}")
+
+        def register(handler: F) -> F:
+            self._handlers.setdefault(event, []).append(handler)
+            return handler
+
+        return register
+
+    def off(self, event: str, handler: Handler | None = None) -> None:
+        """Forget a handler, or all of an event."""
+        left = [other for other in self._handlers.get(event, ()) if handler is not None and other != handler]
+        if left:
+            self._handlers[event] = left
+        else:
+            self._handlers.pop(event, None)
+
+    def notify(self, event: str, *args: Any) -> None:
+        """Call the handlers of an event. One that raises is logged; coroutines run each in a task."""
+        for work in self.call(event, *args):
+            self._tasks.spawn(work)
+
+    def call(self, event: str, *args: Any) -> list[Coroutine[Any, Any, Any]]:
+        """Call the handlers of an event; returns the coroutines that are to be awaited for those who are async."""
+        works: list[Coroutine[Any, Any, Any]] = []
+        for handler in self._handlers.get(event, ()):
+            try:
+                result = copy_context().run(handler, *args)  # what it sets is not for the next client
+                if inspect.iscoroutine(result):
+                    works.append(result)
+            except (Exception, asyncio.CancelledError) as error:
+                if is_cancelled(error):
+                    raise
+                log.exception("a listener of %r failed", event)
+        return works

@@ -1,0 +1,240 @@
+"""The frames of a WebSocket on uvicorn's transport: from the bytes that arrive to the messages of a session.
+
+A whole small text frame takes a short cut: it is unmasked and handed on in the call that brings it. The sans-I/O
+``ServerProtocol`` of `websockets` reads everything uncommon: fragments, control frames, binary, compression, errors.
+
+The short cut's plain twin is ``ServerProtocol`` alone: ``tests/unit/fastlane/test_reader.py`` compares both for any
+frames, however the bytes arrive. The plain twin of the whole lane is :mod:`shoal.asgi.websocket_lane`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from typing import Final, cast
+
+from websockets.frames import Frame, Opcode
+from websockets.protocol import OPEN
+from websockets.server import ServerProtocol
+
+from ..engine.connection import Connection
+from ..engine.context import EngineContext
+from ..engine.websocket import WebSocketLane
+from ..protocol.frames import apply_mask, parse_header
+
+__all__ = ["FrameReader"]
+
+TEXT: Final = 0x81
+CLOSE: Final = 0x88
+# What clients usually close with (RFC 6455 section 7.4.1): no code, "normal closure", "going away".
+USUAL_CLOSES: Final = frozenset({b"", b"\x03\xe8", b"\x03\xe9"})
+MESSAGE: Final = b"4"
+DATA: Final = frozenset({Opcode.TEXT, Opcode.BINARY, Opcode.CONT})
+# A frame that has not arrived whole waits for its rest up to this size; `websockets` reads a larger one as it comes.
+MAX_INCOMPLETE: Final = 4096
+# Frames that `websockets` reads in one turn. Each takes it some 15 microseconds, and one read may bring 40,000 of them.
+MAX_UNCOMMON: Final = 256
+
+
+class FrameReader(WebSocketLane, asyncio.Protocol):
+    """The reading half of a :class:`.websocket.FastLane`.
+
+    Args:
+        context: Of the engine whose session it carries.
+        transport: uvicorn's.
+        protocol: What answered the handshake, if it was not the short cut.
+    """
+
+    __slots__ = (
+        "_fragments",
+        "_has_closed",
+        "_incomplete",
+        "_is_text",
+        "_paused",
+        "_protocol",
+        "_remaining",
+        "_short_cut",
+        "_transport",
+    )
+
+    def __init__(
+        self, context: EngineContext, transport: asyncio.Transport, protocol: ServerProtocol | None = None
+    ) -> None:
+        super().__init__(context)
+        self._transport = transport
+        self._protocol = protocol
+        """Made when something uncommon comes: most connections never need it."""
+        self._has_closed = False
+        """Whether the client's close frame took the short cut of :meth:`_answer_close`."""
+        self._short_cut = False
+        """Whether this lane carries a session, and the next byte begins a frame that may take the short cut."""
+        self._incomplete = b""
+        """Of a frame, or what arrived while reading was paused."""
+        self._remaining = 0
+        """Bytes of the frame that `websockets` is reading, which have not arrived."""
+        self._fragments: bytearray | None = None
+        self._is_text = True
+        """Whether the message that the fragments belong to is text."""
+        self._paused = False
+
+    @abstractmethod
+    def _send_pending(self, protocol: ServerProtocol) -> None:
+        """Send what `websockets` has to say after it has read."""
+
+    @abstractmethod
+    def _enter_closing(self) -> None:
+        """The client has closed the WebSocket, or broken its protocol."""
+
+    # ---- which way
+
+    def data_received(self, data: bytes) -> None:
+        # The short cut: one whole, final, masked text frame below 126 bytes, which is nearly all that clients send, and
+        # a message for the session that this lane carries.
+        if self._short_cut and data[0] == TEXT and 5 < len(data) == data[1] - 122 < 132:
+            payload = apply_mask(data[6:], data[2:6])
+            if payload[:1] == MESSAGE:
+                on_text = self.connection.on_text  # type: ignore[union-attr] # a slot: not to be called as a method
+                on_text(payload)
+            else:
+                self.receive(payload)
+        elif not self._answer_close(data):
+            self._feed(data)
+
+    def _answer_close(self, data: bytes) -> bool:
+        """The short cut for the usual end: one whole close frame, which is answered with its like."""
+        if (
+            not self._short_cut
+            or self._protocol is not None
+            or data[0] != CLOSE
+            or not 5 < len(data) == data[1] - 122 < 10
+        ):
+            return False
+        payload = apply_mask(data[6:], data[2:6])
+        if payload not in USUAL_CLOSES:
+            return False
+        self._has_closed = True
+        self._transport.write(bytes((CLOSE, len(payload))) + payload)
+        self._transport.close()
+        self._enter_closing()
+        return True
+
+    def _feed(self, data: bytes) -> None:
+        """Take bytes apart at the borders of frames; text frames that are whole and final take the short cut."""
+        if self._has_closed:
+            return
+        if self._incomplete:
+            data = self._incomplete + data
+            self._incomplete = b""
+        position, end, uncommon = 0, len(data), 0
+        while position < end:
+            if self._paused or uncommon == MAX_UNCOMMON:
+                self._keep(data[position:])
+                self._continue_next_turn()
+                return
+            if self._remaining:
+                taken = min(self._remaining, end - position)
+                self._remaining -= taken
+                self._feed_protocol(data[position : position + taken])
+                position += taken
+                continue
+            sizes = parse_header(data, position)
+            if sizes is None:
+                self._keep(data[position:])
+                return
+            header, length = sizes
+            stop = position + header + length
+            if self._takes_short_cut(data, position, length):
+                if stop <= end:
+                    body = position + header
+                    self.receive(apply_mask(data[body:stop], data[body - 4 : body]))
+                    position = stop
+                    continue
+                if length <= MAX_INCOMPLETE:
+                    self._keep(data[position:])
+                    return
+            self._remaining = header + length
+            uncommon += 1
+        self._short_cut = not self._remaining and self._fragments is None and self._carries_session()
+
+    def _keep(self, rest: bytes) -> None:
+        self._incomplete = rest
+        self._short_cut = False
+
+    def _takes_short_cut(self, data: bytes, position: int, length: int) -> bool:
+        return (
+            data[position] == TEXT
+            and data[position + 1] > 127
+            and self._fragments is None
+            and length <= self.context.settings.max_payload
+            and self._is_open()
+        )
+
+    def _session(self) -> Connection | None:
+        """The session that this lane carries: not one that it only probes for."""
+        session = self.connection
+        return session if session is not None and session.lane is self else None
+
+    def _carries_session(self) -> bool:
+        return self._session() is not None and self._is_open()
+
+    def _is_open(self) -> bool:
+        return not self._has_closed and (self._protocol is None or self._protocol.state is OPEN)
+
+    # ---- through `websockets`
+
+    def _server_protocol(self) -> ServerProtocol:
+        if self._protocol is None:
+            self._protocol = ServerProtocol(state=OPEN, max_size=self.context.settings.max_payload)
+        return self._protocol
+
+    def _feed_protocol(self, data: bytes) -> None:
+        """Let `websockets` read these bytes, and do what they call for."""
+        protocol = self._server_protocol()
+        protocol.receive_data(data)
+        for event in protocol.events_received():
+            self._take_frame(cast(Frame, event))
+        self._send_pending(protocol)
+
+    def _take_frame(self, frame: Frame) -> None:
+        opcode = frame.opcode
+        if opcode not in DATA:
+            return  # `websockets` answers control frames itself
+        if opcode is not Opcode.CONT:
+            # Not a list: the bound is on bytes, and a million fragments of one byte each would cost far more.
+            self._is_text, self._fragments = opcode is Opcode.TEXT, bytearray()
+        fragments = self._fragments
+        assert fragments is not None  # `websockets` refuses a continuation of nothing
+        fragments += frame.data
+        if frame.fin:
+            self._fragments = None
+            self._deliver(bytes(fragments))
+
+    def _deliver(self, payload: bytes) -> None:
+        if self._is_text:
+            self.receive(payload)
+        elif self.connection is not None and self.connection.receive_text == self.receive:
+            self.connection.receive_binary(payload)
+
+    # ---- back-pressure
+
+    def pause_reading(self) -> None:
+        if not self._paused:
+            self._paused = True
+            self._short_cut = False
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self._paused:
+            self._paused = False
+            asyncio.get_running_loop().call_soon(self._catch_up)
+
+    def _continue_next_turn(self) -> None:
+        """A client that sent hundreds of uncommon frames at once has had its turn; the others have theirs."""
+        if not self._paused and not self._transport.is_closing():
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self._catch_up)
+
+    def _catch_up(self) -> None:
+        if not self._paused and not self._transport.is_closing():
+            self._transport.resume_reading()
+            self._feed(b"")
