@@ -51,6 +51,33 @@ FORBIDDEN = {
 
 # The files of a room, from the ground up: one may import those before it.
 ORDER = {
+    "http": ("request", "head", "responses", "cors", "client_files"),
+    "engine": (
+        "ids",
+        "stats",
+        "wheel",
+        "tasks",
+        "context",
+        "lane",
+        "listeners",
+        "admission",
+        "connection",
+        "sessions",
+        "base",
+        "polling",
+        "websocket",
+    ),
+    "asgi": ("lifespan", "polling", "websocket_lane", "uvicorn_lane", "websocket", "application"),
+    "fastlane": (
+        "descriptor",
+        "reader",
+        "websocket",
+        "upgrade",
+        "bounded_http",
+        "polling",
+        "first_bytes",
+        "serving",
+    ),
     "handlers": ("registry", "listeners", "runners", "rate_limit"),
     "adapter": ("codec", "context", "sockets", "calls", "base", "recovery", "recovering", "pubsub", "backend"),
     "server": (

@@ -19,12 +19,15 @@ from typing import Any, Literal, Self
 
 from .errors import ConfigurationError
 
-__all__ = ["EngineSettings", "ServerSettings"]
+__all__ = ["ROUTABLE_NAME", "EngineSettings", "ServerSettings"]
 
 ENVIRONMENT_PREFIX = "SHOAL_"
 MAX_INTEGER = 2**53 - 1  # clients are told max_payload, and JavaScript counts no further
 TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
 FALSE_WORDS = frozenset({"0", "false", "no", "off"})
+ROUTABLE_NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
+"""Names of nodes that can stand in front of a session's id: they fit a URL, a cookie and a balancer's rule as they are,
+and have no dot, which ends them there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +152,9 @@ class ServerSettings(EngineSettings):
 
     path: str = "/socket.io/"
     node: str = ""
-    """Name of this node, for logs and for the people who read them. Empty: host name and process id."""
+    """Name of this node, for logs and for the people who read them. Where it has 1 to 32 letters, digits, ``-`` and
+    ``_``, session ids begin with it, so that a balancer can send all requests of a session here. Empty: host name and
+    process id. They are nobody's business outside, and no balancer knows them beforehand: session ids do without."""
     broker: str = "memory://"
     """What carries broadcasts between nodes: ``memory://`` (this node alone), ``redis://host:port``."""
     channel_prefix: str = "shoal"

@@ -228,7 +228,7 @@ class TestSessions:
         """A session's id has at least 128 bits that no other id shows; a socket's id tells nothing of them."""
         async with client(clients_of(server)) as someone:
             pairs = [await joined_by_polling(someone) for _ in range(5)]
-            secrets = [sid[6:] for sid, _ in pairs]  # the rest is the node's tag
+            secrets = [sid.rpartition(".")[2][6:] for sid, _ in pairs]  # in front: the node's name and tag
             assert all(len(secret) >= 22 for secret in secrets)  # 22 characters of 6 bits
             assert len({secret[:4] for secret in secrets}) == len({secret[-4:] for secret in secrets}) == len(secrets)
             assert not {socket_id[6:10] for _, socket_id in pairs} & {secret[:4] for secret in secrets}

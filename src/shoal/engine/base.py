@@ -16,7 +16,7 @@ from ..settings import EngineSettings
 from .admission import Admission
 from .connection import Connection
 from .context import new_context
-from .ids import new_tag
+from .ids import new_tag, session_prefix
 from .listeners import F, Handler, Listeners
 from .sessions import SessionTable
 
@@ -38,12 +38,17 @@ class BaseEngine(Generic[S]):
         settings: Its options.
         on_session: Called with each new session, right after its OPEN packet was sent; sets the session's callbacks.
         settle: Called before a session is closed in order: lays what this turn emitted to many into its outbox.
+        node: Name of the node, for session ids to begin with; see :func:`.ids.session_prefix`.
     """
 
     EVENTS: tuple[str, ...] = ("connection_error", "headers", "initial_headers")
 
     def __init__(
-        self, settings: S, on_session: Callable[[Connection], None], settle: Callable[[], None] = _nothing
+        self,
+        settings: S,
+        on_session: Callable[[Connection], None],
+        settle: Callable[[], None] = _nothing,
+        node: str = "",
     ) -> None:
         self.settings = settings
         self.on_session = on_session
@@ -51,7 +56,7 @@ class BaseEngine(Generic[S]):
         self.context = new_context(settings, settle)
         self.stats = self.context.stats
         self.listeners = Listeners(self.EVENTS, self.context.tasks)
-        self.table = SessionTable(self.context, self.tag)
+        self.table = SessionTable(self.context, session_prefix(node, self.tag))
         self.admission = Admission(settings, self.stats, self.table.addresses, self.listeners)
 
     def on(self, event: str) -> Callable[[F], F]:

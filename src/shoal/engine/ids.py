@@ -1,8 +1,12 @@
 """Ids of sessions and sockets.
 
-Each begins with the tag of the node that made it, so that any node knows where to ask for it. The rest is random, from
-``secrets``: 128 bits in a session's id, which is a secret; 84 bits in a socket's, which other clients may see and which
-has the 20 characters that Socket.IO peers expect.
+Each begins with the tag of the process that made it, so that any node knows where to ask for it. The rest is random,
+from ``secrets``: 128 bits in a session's id, which is a secret; 84 bits in a socket's, which other clients may see and
+which has the 20 characters that Socket.IO peers expect.
+
+In front of a session's tag stands the name of its node, where one was given: ``NAME.TAG...``. A balancer can be told
+names before the nodes run, so it can send a session's requests to the right one. The tag stays what counts inside the
+cluster: a node that was restarted has its old name, and none of its old sessions.
 """
 
 from __future__ import annotations
@@ -11,7 +15,9 @@ import os
 import secrets
 from typing import Final
 
-__all__ = ["TAG_LENGTH", "new_session_id", "new_socket_id", "new_tag", "tag_of"]
+from ..settings import ROUTABLE_NAME
+
+__all__ = ["TAG_LENGTH", "new_session_id", "new_socket_id", "new_tag", "session_prefix", "tag_of"]
 
 TAG_LENGTH: Final = 6
 SOCKET_ID_LENGTH: Final = 20
@@ -46,8 +52,14 @@ def new_tag() -> str:
     return secrets.token_urlsafe(9)[:TAG_LENGTH]
 
 
-def new_session_id(tag: str) -> str:
-    return tag + _letters.take(SECRET_LENGTH)
+def session_prefix(name: str, tag: str) -> str:
+    """What the session ids of a process begin with: its tag, behind the node's name if that fits."""
+    return f"{name}.{tag}" if ROUTABLE_NAME.fullmatch(name) else tag
+
+
+def new_session_id(prefix: str) -> str:
+    """A session's id. ``prefix``: see :func:`session_prefix`."""
+    return prefix + _letters.take(SECRET_LENGTH)
 
 
 def new_socket_id(tag: str) -> str:
@@ -55,5 +67,5 @@ def new_socket_id(tag: str) -> str:
 
 
 def tag_of(identifier: str) -> str:
-    """The tag that an id begins with."""
-    return identifier[:TAG_LENGTH]
+    """The tag of the process that made an id, of a socket or a session, with a name in front of it or without."""
+    return identifier.rpartition(".")[2][:TAG_LENGTH]

@@ -23,14 +23,15 @@ class SessionTable:
 
     Args:
         context: What they share.
-        tag: The node's; their ids begin with it.
+        prefix: What their ids begin with.
     """
 
-    __slots__ = ("_context", "_tag", "addresses", "by_id", "final_packets", "opened")
+    __slots__ = ("_context", "addresses", "by_id", "final_packets", "opened", "prefix")
 
-    def __init__(self, context: EngineContext, tag: str) -> None:
+    def __init__(self, context: EngineContext, prefix: str) -> None:
         self._context = context
-        self._tag = tag
+        self.prefix = prefix
+        """What session ids begin with; see :func:`.ids.session_prefix`."""
         self.by_id: dict[str, Connection] = {}
         self.addresses: Counter[str] = Counter()
         """Sessions of each address, if ``max_connections_per_address`` asks for it."""
@@ -43,7 +44,7 @@ class SessionTable:
         """Open a session. Returns it and its OPEN packet, which the lane must send first."""
         context = self._context
         settings = context.settings
-        connection = Connection(context, new_session_id(self._tag), state, request, self._forget)
+        connection = Connection(context, new_session_id(self.prefix), state, request, self._forget)
         self.by_id[connection.sid] = connection
         self.opened += 1
         if settings.max_connections_per_address:

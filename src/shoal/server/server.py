@@ -72,7 +72,9 @@ class Server(Broadcasting):
         """Name of this node."""
         self._ticker = Ticker(self.settings.io_uring)
         self.stats = ServerStats(ticker=self._ticker)
-        self.engine: BaseEngine[ServerSettings] = BaseEngine(self.settings, self._attach, self._ticker.seal)
+        self.engine: BaseEngine[ServerSettings] = BaseEngine(
+            self.settings, self._attach, self._ticker.seal, self.settings.node
+        )
         """Sessions and transports, without Socket.IO: ``on``, ``clients_count``."""
         self._runners = Runners()
         self._context = Context(

@@ -5,7 +5,12 @@ from __future__ import annotations
 import os
 import re
 
-from shoal.engine.ids import TAG_LENGTH, new_session_id, new_socket_id, new_tag, tag_of
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shoal import Server
+from shoal.engine.ids import TAG_LENGTH, new_session_id, new_socket_id, new_tag, session_prefix, tag_of
 
 
 def test_an_id_names_its_node_and_is_long_enough() -> None:
@@ -22,6 +27,29 @@ def test_an_id_names_its_node_and_is_long_enough() -> None:
     assert len(set(secrets)) == len(secrets)
     # Not one is part of another: each letter was given once.
     assert not any(short in long for short in secrets[-20:] for long in secrets[:2_000])
+
+
+@given(name=st.from_regex(r"[A-Za-z0-9_-]{1,32}", fullmatch=True))
+def test_a_name_stands_in_front_of_the_tag(name: str) -> None:
+    """With a node's name a session's id is NAME.TAG and the secret: both can be read, and no balancer is too narrow."""
+    tag = new_tag()
+    sid = new_session_id(session_prefix(name, tag))
+    assert sid.partition(".")[0] == name
+    assert tag_of(sid) == tag
+    assert len(sid) == len(name) + 1 + TAG_LENGTH + 22 <= 61
+
+
+@pytest.mark.parametrize("name", ["", "a.b", "a b", "ws1:1111", "é", "x" * 33, "a/b", "a%", "a\n", "a=b", "a;b"])
+def test_a_name_that_would_not_survive_a_url_is_left_out(name: str) -> None:
+    tag = new_tag()
+    assert session_prefix(name, tag) == tag
+
+
+def test_a_server_has_a_name_in_its_session_ids_only_where_it_was_given_one() -> None:
+    """The default name tells of host and process, which is for the logs alone."""
+    named, unnamed = Server(node="1111").engine, Server(node="").engine
+    assert named.table.prefix == f"1111.{named.tag}"
+    assert unnamed.table.prefix == unnamed.tag
 
 
 def test_a_forked_process_has_letters_of_its_own() -> None:
