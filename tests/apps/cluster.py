@@ -42,7 +42,7 @@ def tell_others(socket, room, *args):
 @io.on("heard")
 def heard(socket):
     """How many messages of other nodes have reached this one."""
-    return link(io).heard
+    return link(io).received
 
 
 @io.on("members")

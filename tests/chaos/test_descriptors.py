@@ -70,13 +70,13 @@ class Visitor:
 
     async def _listen(self, raw: Raw) -> None:
         for _ in range(self.dice.randrange(60)):
-            await self._hear(raw)
+            await self._receive(raw)
             if self.dice.random() < 0.05:
                 await asyncio.sleep(self.dice.choice([0.01, 0.1]))  # the server has to hold what comes
             if self.dice.random() < 0.1:
                 await raw.send(frame(PING, b"?"))
 
-    async def _hear(self, raw: Raw) -> None:
+    async def _receive(self, raw: Raw) -> None:
         opcode, payload = await raw.read_frame()
         if opcode == TEXT:
             self._take(payload)

@@ -323,7 +323,7 @@ async def hear(io: Server, server: TestServer, data: bytes) -> None:
     for number, message in enumerate(data.split(BETWEEN)):
         answer = message.replace(b"\xa3id1", b"\xac" + identifier.encode())
         hub.carry(CHANNELS[number % len(CHANNELS)], answer)
-        link(io)._hear("shoal#", answer)  # here nobody catches what it raises
+        link(io)._receive("shoal#", answer)  # here nobody catches what it raises
         await server.settle()
     await server.clock.advance(60)
     replies = await question

@@ -114,7 +114,7 @@ class PubSubAdapter(Adapter):
         return here, [body for _, body in replies.bodies], replies.missing
 
     def server_side_emit(self, event: str, args: tuple[Any, ...]) -> None:
-        self._link.requests.tell("server_side", [self.name, event, list(args)])
+        self._link.requests.notify("server_side", [self.name, event, list(args)])
 
     async def server_side_call(self, event: str, args: tuple[Any, ...], timeout: float) -> Answers:
         replies = await self._link.requests.ask("server_side", [self.name, event, list(args)], timeout)

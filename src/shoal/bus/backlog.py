@@ -1,4 +1,4 @@
-"""A bounded queue of messages that wait for a link: when it is full the oldest go, are counted, and it is said once.
+"""A bounded queue of messages that wait for a link: when it is full the oldest go, are counted, and it is logged once.
 
 It knows sizes and counts. It refuses to know what a message is or where it goes.
 """
@@ -44,7 +44,7 @@ class Backlog(Generic[Item]):
         return len(self._items)
 
     def put(self, item: Item) -> None:
-        """Add one message. The caller then looks at ``size`` and sends, or calls :meth:`shed`."""
+        """Add one message. The caller then looks at ``size`` and sends, or calls :meth:`drop_oldest`."""
         self._items.append(item)
         self.size += self._measure(item)
 
@@ -64,7 +64,7 @@ class Backlog(Generic[Item]):
             self.size -= length
         return taken
 
-    def shed(self) -> None:
+    def drop_oldest(self) -> None:
         """Drop the oldest messages until the rest fits. The first one of an outage is logged."""
         before = self._dropped
         while self.size > self.limit:
@@ -76,8 +76,8 @@ class Backlog(Generic[Item]):
                 "%s: more than %d bytes wait to be published, the oldest are dropped", self._label, self.limit
             )
 
-    def relieved(self) -> None:
-        """The outage is over: say what it cost. The next one is logged anew."""
+    def outage_over(self) -> None:
+        """The outage is over: log what it cost. The next one is logged anew."""
         if self._dropped:
             logger.warning("%s: %d messages were dropped meanwhile", self._label, self._dropped)
             self._dropped = 0

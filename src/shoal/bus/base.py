@@ -39,7 +39,7 @@ BUFFER_BYTES = 8 * 1024 * 1024
 CONNECT_TIMEOUT = 5.0
 """Several round trips to another continent, TLS included. A peer that is silent for longer is not a broker."""
 PROBE_INTERVAL = 5.0
-"""One small message a node every five seconds costs nothing, and a deaf node is found within ten."""
+"""One small message a node every five seconds costs nothing, and a node that receives nothing is found within ten."""
 PROBE_TIMEOUT = 5.0
 """Longer than a fork or a slow command usually holds a broker up: to reconnect all nodes costs more than to wait."""
 BACKOFF_FIRST = 0.1
@@ -63,7 +63,7 @@ class BusLimits:
     connect_timeout: float = CONNECT_TIMEOUT
     """How long connecting, greeting, or one step of placing the subscriptions may take."""
     probe_interval: float = PROBE_INTERVAL
-    """Pause between two probes: messages that a node sends to itself to know that it still hears."""
+    """Pause between two probes: messages that a node sends to itself to know that it still receives."""
     probe_timeout: float = PROBE_TIMEOUT
     """How long a probe may take before the link is declared down. Keep it above the longest stall of the loop."""
     backoff_first: float = BACKOFF_FIRST
@@ -99,8 +99,8 @@ class BusStats:
 class Bus(Protocol):
     """Carries bytes on channels. All methods are called on the loop that ``start`` ran on.
 
-    Order: what one node publishes arrives at every subscriber in publish order, across channels. A node hears its own
-    publishes. Delivery is at most once: a message may be lost with the link, and is never repeated.
+    Order: what one node publishes arrives at every subscriber in publish order, across channels. A node receives
+    its own publishes. Delivery is at most once: a message may be lost with the link, and is never repeated.
     """
 
     up: bool
@@ -126,10 +126,10 @@ class Bus(Protocol):
         """
 
     def subscribe(self, channel: str) -> None:
-        """Hear ``channel`` once the broker has taken the subscription: see ``settled``. Idempotent, never waits."""
+        """Receive ``channel`` once the broker has taken the subscription: see ``settled``. Idempotent, never waits."""
 
     def unsubscribe(self, channel: str) -> None:
-        """Hear nothing on ``channel`` any more, from now on. Idempotent, never waits."""
+        """Receive nothing on ``channel`` any more, from now on. Idempotent, never waits."""
 
     async def settled(self, timeout: float) -> bool:
         """Wait until the broker has confirmed every ``subscribe`` and ``unsubscribe`` made before this call.

@@ -1,4 +1,4 @@
-"""A bus inside one process: nodes that share a hub hear one another, with the promises of a real broker and no socket.
+"""A bus inside one process: nodes that share a hub, with the promises of a real broker and no socket.
 
 It serves a node without a broker, and tests: :meth:`MemoryBus.cut` takes one node off its hub and
 :meth:`MemoryBus.restore` brings it back, as a partition would. All buses of a hub live on one event loop.
@@ -42,18 +42,18 @@ class MemoryHub:
         return hub
 
     def listen(self, bus: MemoryBus, channel: str) -> None:
-        """Let ``bus`` hear ``channel``."""
+        """Let ``bus`` receive ``channel``."""
         self._listeners.setdefault(channel, {})[bus] = None
 
     def ignore(self, bus: MemoryBus, channel: str) -> None:
-        """Let ``bus`` hear ``channel`` no more."""
+        """Let ``bus`` receive ``channel`` no more."""
         listeners = self._listeners.get(channel, {})
         listeners.pop(bus, None)
         if not listeners:
             self._listeners.pop(channel, None)
 
     def carry(self, channel: str, payload: bytes) -> None:
-        """Hand a message to everyone who listens now; each hears it on a later turn of the loop."""
+        """Hand a message to everyone who listens now; each receives it on a later turn of the loop."""
         for bus in self._listeners.get(channel, ()):
             bus.take(channel, payload)
 
@@ -62,7 +62,7 @@ class MemoryBus:
     """A :class:`shoal.bus.Bus` on a :class:`MemoryHub`.
 
     Args:
-        hub: Shared by the nodes that shall hear one another; ``None`` is a hub of its own.
+        hub: Shared by the nodes that shall receive one another; ``None`` is a hub of its own.
         limits: ``buffer_bytes`` bounds what waits to be published while cut off, and what waits to be delivered.
     """
 
@@ -77,7 +77,7 @@ class MemoryBus:
         self._on_state: OnState | None = None
         self._scheduled = False
         self._cut = False
-        self._rose = False
+        self._was_up = False
         self._closed = False
 
     async def start(self, on_message: OnMessage, on_state: OnState) -> None:
@@ -86,7 +86,7 @@ class MemoryBus:
             raise RuntimeError("the bus is closed" if self._closed else "the bus was started before")
         self._on_message, self._on_state = on_message, on_state
         if not self._cut:
-            self._rise()
+            self._link_is_up()
 
     def publish(self, channel: str, payload: bytes) -> None:
         """Pass a message to the hub, or keep it while cut off."""
@@ -96,16 +96,16 @@ class MemoryBus:
             return
         self._outgoing.put((channel, payload))
         if self._outgoing.size > self._outgoing.limit:
-            self._outgoing.shed()
+            self._outgoing.drop_oldest()
 
     def subscribe(self, channel: str) -> None:
-        """Hear ``channel`` from now on."""
+        """Receive ``channel`` from now on."""
         self._channels.add(channel)
         if self.up:
             self._hub.listen(self, channel)
 
     def unsubscribe(self, channel: str) -> None:
-        """Hear nothing on ``channel`` from now on, not even what is on its way."""
+        """Receive nothing on ``channel`` from now on, not even what is on its way."""
         self._channels.discard(channel)
         self._hub.ignore(self, channel)
 
@@ -125,19 +125,19 @@ class MemoryBus:
         self._cut = True
         if self.up:
             self._leave()
-            self._tell(False)
+            self._notify(False)
 
     def restore(self) -> None:
         """Come back: subscriptions are placed, the state is told, then what waited is published. Idempotent."""
         was_cut, self._cut = self._cut, False
         if was_cut and self._on_message is not None and not self._closed:
-            self._rise()
+            self._link_is_up()
 
     def take(self, channel: str, payload: bytes) -> None:
         """Called by the hub: queue a message for a later turn of the loop."""
         self._incoming.put((channel, payload))
         if self._incoming.size > self._incoming.limit:
-            self._incoming.shed()
+            self._incoming.drop_oldest()
         if not self._scheduled:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._deliver)
@@ -148,7 +148,7 @@ class MemoryBus:
             # The callback before may have unsubscribed, or cut the link.
             if self.up and channel in self._channels:
                 self._hear(channel, payload)
-        self._incoming.relieved()
+        self._incoming.outage_over()
 
     def _hear(self, channel: str, payload: bytes) -> None:
         assert self._on_message is not None
@@ -158,18 +158,18 @@ class MemoryBus:
         except Exception:  # whatever the layer above raises: the next message must arrive all the same
             logger.exception("memory bus: a message on %r was not handled", channel)
 
-    def _rise(self) -> None:
+    def _link_is_up(self) -> None:
         for channel in self._channels:
             self._hub.listen(self, channel)
         self.up = True
-        self.stats.reconnects += self._rose
-        self._rose = True
-        self._tell(True)
+        self.stats.reconnects += self._was_up
+        self._was_up = True
+        self._notify(True)
         while self.up and self._outgoing:  # the callback may have cut the link again
             [(channel, payload)] = self._outgoing.take(1)
             self.stats.published += 1
             self._hub.carry(channel, payload)
-        self._outgoing.relieved()
+        self._outgoing.outage_over()
 
     def _leave(self) -> None:
         self.up = False
@@ -177,7 +177,7 @@ class MemoryBus:
             self._hub.ignore(self, channel)
         self._incoming.take(self._incoming.size)
 
-    def _tell(self, up: bool) -> None:
+    def _notify(self, up: bool) -> None:
         assert self._on_state is not None
         try:
             self._on_state(up)

@@ -1,4 +1,4 @@
-"""Redis and Valkey Pub/Sub as a bus: two connections, one that publishes and one that hears, lost and found together.
+"""Redis and Valkey Pub/Sub as a bus: two connections, a publisher and a subscriber, lost and found together.
 
 This module owns the life of the link: connecting, the watchdog, the states and the pauses between attempts. What is
 written and what arrives is the business of its two halves. It knows no bytes of the protocol.
@@ -25,7 +25,7 @@ __all__ = ["RedisBus", "longest_pause"]
 
 PROBE_CHANNEL = "shoal:probe:"
 PROBE_TICKS = 4
-"""A probe's time is counted in ticks: a loop that was blocked loses one, and hears the answer in the next."""
+"""A probe's time is counted in ticks: a loop that was blocked loses one, and receives the answer in the next."""
 DOUBLINGS = 30
 """Beyond this many failures the pause between two attempts is at its bound with any options."""
 
@@ -49,7 +49,7 @@ class RedisBus:
         self._endpoint = Endpoint.parse(url)
         self._limits = limits
         self._label = f"broker {self._endpoint.label}"
-        # Nobody else may write to it: a foreign answer would make a deaf node believe that it hears.
+        # Nobody else may write to it: a foreign answer would hide that this node receives nothing.
         self._probe_channel = PROBE_CHANNEL + secrets.token_hex(8)
         self._publisher = Publisher(limits.buffer_bytes, self.stats, self._label)
         self._subscriptions = Subscriptions(self.stats, self._probe_channel)
@@ -59,9 +59,9 @@ class RedisBus:
         self._attempted: asyncio.Event | None = None
         self._task: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
-        self._rose = False
-        self._risen_at = math.inf
-        self._said = ""  # the reason that was logged last in this outage
+        self._was_up = False
+        self._up_since = math.inf
+        self._last_reason = ""  # the reason that was logged last in this outage
 
     async def start(self, on_message: OnMessage, on_state: OnState) -> None:
         """Connect, and keep connecting until :meth:`close`."""
@@ -78,11 +78,11 @@ class RedisBus:
         self._publisher.publish(channel, payload)
 
     def subscribe(self, channel: str) -> None:
-        """Hear ``channel``."""
+        """Receive ``channel``."""
         self._subscriptions.add(channel)
 
     def unsubscribe(self, channel: str) -> None:
-        """Hear ``channel`` no more."""
+        """Receive ``channel`` no more."""
         self._subscriptions.remove(channel)
 
     async def settled(self, timeout: float) -> bool:
@@ -110,14 +110,14 @@ class RedisBus:
     async def _run(self) -> None:
         failures = 0
         while True:
-            self._risen_at = math.inf
+            self._up_since = math.inf
             try:
-                await self._live()
+                await self._hold_link()
             except (BrokerError, OSError) as error:
-                self._complain(error)
-            except Exception:  # a mistake in here must not leave a node deaf for good
+                self._log_failure(error)
+            except Exception:  # a mistake in here must not leave a node without a link for good
                 logger.exception("%s: unexpected failure, reconnecting", self._label)
-            if asyncio.get_running_loop().time() - self._risen_at > self._limits.backoff_max:
+            if asyncio.get_running_loop().time() - self._up_since > self._limits.backoff_max:
                 failures = 0  # the link held: this is not a broker that comes and goes
             assert self._attempted is not None
             self._attempted.set()
@@ -125,15 +125,15 @@ class RedisBus:
             await asyncio.sleep(random.uniform(0, longest_pause(failures, self._limits)))
             failures += 1
 
-    async def _live(self) -> None:
+    async def _hold_link(self) -> None:
         """Connect, rise, and return never: the loss of the link is an exception."""
         self._lost = asyncio.get_running_loop().create_future()
         try:
             await self._connect()
-            self._rise()
+            self._link_is_up()
             await self._watch(self._lost)
         finally:
-            self._fall("the link was given up")
+            self._link_is_down("the link was given up")
             links, self._links = self._links, []
             for link in links:
                 link.abort()
@@ -141,23 +141,23 @@ class RedisBus:
                 await link.close()
 
     async def _connect(self) -> None:
-        patience = self._limits.connect_timeout
-        publish = functools.partial(PublishLink, self._publisher, self._fall)
-        subscribe = functools.partial(SubscribeLink, self._subscriptions, self._fall)
+        timeout = self._limits.connect_timeout
+        publish = functools.partial(PublishLink, self._publisher, self._link_is_down)
+        subscribe = functools.partial(SubscribeLink, self._subscriptions, self._link_is_down)
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(timeout):
                 publisher = await open_link(self._endpoint, publish)
                 self._links.append(publisher)
                 subscriber = await open_link(self._endpoint, subscribe)
                 self._links.append(subscriber)
                 self._raise_if_lost()
         except TimeoutError as error:
-            raise BrokerError(f"no answer within {patience:g} s") from error
+            raise BrokerError(f"no answer within {timeout:g} s") from error
         self._subscriptions.attach(subscriber)
-        placed = await self._subscriptions.placed(patience)
+        placed = await self._subscriptions.placed(timeout)
         self._raise_if_lost()
         if not placed:
-            raise BrokerError(f"subscriptions not confirmed within {patience:g} s")
+            raise BrokerError(f"subscriptions not confirmed within {timeout:g} s")
         self._publisher.attach(publisher)
 
     async def _watch(self, lost: asyncio.Future[str]) -> None:
@@ -167,38 +167,38 @@ class RedisBus:
         while True:
             await asyncio.wait({lost}, timeout=self._limits.probe_interval)
             self._raise_if_lost()
-            heard: asyncio.Future[None] = loop.create_future()
+            received: asyncio.Future[None] = loop.create_future()
             token = secrets.token_bytes(8)
-            self._subscriptions.on_probe = functools.partial(_answer, heard, token)
+            self._subscriptions.on_probe = functools.partial(_answer, received, token)
             self._publisher.probe(self._probe_channel, token)
-            either: set[asyncio.Future[Any]] = {lost, heard}
+            either: set[asyncio.Future[Any]] = {lost, received}
             silent_ticks = 0
-            while silent_ticks < PROBE_TICKS and not heard.done():
+            while silent_ticks < PROBE_TICKS and not received.done():
                 before = self.stats.received
                 await asyncio.wait(either, timeout=tick, return_when=asyncio.FIRST_COMPLETED)
                 self._raise_if_lost()
-                # A node that is behind with its messages hears its probe late. Both connections work all the same,
-                # and a reconnect would lose what it has not heard yet.
+                # A node that is behind with its messages receives its probe late. Both connections work all the same,
+                # and a reconnect would lose what it has not received yet.
                 is_behind = self.stats.received > before and self._publisher.is_probe_answered
                 silent_ticks = 0 if is_behind else silent_ticks + 1
-            if not heard.done():
-                self._fall(f"a probe was not heard within {self._limits.probe_timeout:g} s")
+            if not received.done():
+                self._link_is_down(f"a probe was not received within {self._limits.probe_timeout:g} s")
 
     def _raise_if_lost(self) -> None:
         if self._lost is not None and self._lost.done():
             raise BrokerError(self._lost.result())
 
-    def _rise(self) -> None:
+    def _link_is_up(self) -> None:
         self.up = True
-        self._risen_at = asyncio.get_running_loop().time()
-        self.stats.reconnects += self._rose
+        self._up_since = asyncio.get_running_loop().time()
+        self.stats.reconnects += self._was_up
         logger.info("%s: connected", self._label)
-        self._rose, self._said = True, ""
-        self._tell(True)
+        self._was_up, self._last_reason = True, ""
+        self._notify(True)
         assert self._attempted is not None
         self._attempted.set()
 
-    def _fall(self, reason: str) -> None:
+    def _link_is_down(self, reason: str) -> None:
         """Go down at once, from wherever the loss was noticed, so that nothing is written to a dead link."""
         if self._lost is None or self._lost.done():
             return
@@ -209,9 +209,9 @@ class RedisBus:
         self._subscriptions.detach()
         if self.up:
             self.up = False
-            self._tell(False)
+            self._notify(False)
 
-    def _tell(self, up: bool) -> None:
+    def _notify(self, up: bool) -> None:
         if self._on_state is None:
             return
         try:
@@ -219,14 +219,13 @@ class RedisBus:
         except Exception:  # whatever the layer above raises: the link goes on
             logger.exception("%s: the change of state was not handled", self._label)
 
-    def _complain(self, error: Exception) -> None:
+    def _log_failure(self, error: Exception) -> None:
         """Log why there is no link: once for each reason, not for each attempt."""
         reason = reason_of(error)
         if self._closing is None:
-            logger.log(
-                logging.DEBUG if reason == self._said else logging.WARNING, "%s: %s; retrying", self._label, reason
-            )
-        self._said = reason
+            level = logging.DEBUG if reason == self._last_reason else logging.WARNING
+            logger.log(level, "%s: %s; retrying", self._label, reason)
+        self._last_reason = reason
 
 
 def longest_pause(failures: int, limits: BusLimits) -> float:
@@ -234,6 +233,6 @@ def longest_pause(failures: int, limits: BusLimits) -> float:
     return min(limits.backoff_max, limits.backoff_first * 2.0 ** min(failures, DOUBLINGS))
 
 
-def _answer(heard: asyncio.Future[None], token: bytes, payload: bytes) -> None:
-    if payload == token and not heard.done():
-        heard.set_result(None)
+def _answer(received: asyncio.Future[None], token: bytes, payload: bytes) -> None:
+    if payload == token and not received.done():
+        received.set_result(None)

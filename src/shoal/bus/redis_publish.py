@@ -60,11 +60,11 @@ class PublishLink(RedisLink):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._publisher.hold()
+        self._publisher.pause()
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._publisher.go_on()
+        self._publisher.resume()
 
 
 class Publisher:
@@ -101,7 +101,7 @@ class Publisher:
             elif not self._scheduled:
                 self._schedule()
         if backlog.size > backlog.limit:
-            backlog.shed()
+            backlog.drop_oldest()
 
     def attach(self, link: PublishLink) -> None:
         """Write through ``link`` from now on, beginning with what waits."""
@@ -145,11 +145,11 @@ class Publisher:
         self.detach()
         self._backlog.discard()
 
-    def hold(self) -> None:
+    def pause(self) -> None:
         """The socket is full."""
         self._open = False
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """The socket takes data again."""
         if self._link is not None:
             self._open = True
@@ -187,7 +187,7 @@ class Publisher:
             self._stats.published += len(blocks)
             link.write(blocks[0] if len(blocks) == 1 else b"".join(blocks))  # may call hold()
         if not backlog:
-            backlog.relieved()
+            backlog.outage_over()
 
     def _write_probe(self) -> None:
         if self._probe and self._link is not None:

@@ -29,7 +29,7 @@ logger = logging.getLogger("shoal.bus")
 
 
 class SubscribeLink(RedisLink):
-    """The connection that hears.
+    """The connection that receives.
 
     Args:
         subscriptions: Told what arrives.
@@ -43,11 +43,11 @@ class SubscribeLink(RedisLink):
     def received(self, count: int) -> None:
         try:
             self.reader.feed(self.buffer, 0, count)  # type: ignore[arg-type]  # it takes any buffer
-            self._subscriptions.hear(self.reader.gets)
+            self._subscriptions.receive(self.reader.gets)
         except (hiredis.ProtocolError, TypeError) as error:  # TypeError: a list where a name was due
             self.lose(f"the broker broke its protocol: {error}")
 
-    def turn_away(self, reply: Any) -> None:
+    def reject(self, reply: Any) -> None:
         """A reply that is no message and no confirmation: the broker refuses a channel, or is none."""
         self.lose(str(reply) if isinstance(reply, Exception) else "the broker sent something that was not asked for")
 
@@ -67,7 +67,7 @@ class Subscriptions:
         self._probe_channel = encode_channel(probe_channel)
         self._wanted: dict[bytes, str] = {}
         self._link: SubscribeLink | None = None
-        self._told: set[bytes] = set()  # channels that the broker was told to send
+        self._ordered: set[bytes] = set()  # channels that the broker was told to send
         self._changed: dict[bytes, None] = {}  # in this turn of the loop; ordered
         self._orders: deque[tuple[bytes, bytes]] = deque()  # not written yet: command, channel
         self._asked = 0  # channels ordered on this link, one confirmation each
@@ -92,10 +92,10 @@ class Subscriptions:
     def attach(self, link: SubscribeLink) -> None:
         """Order everything that is wanted through ``link``."""
         self._link = link
-        self._told.clear()
+        self._ordered.clear()
         self._asked = self._written = self._confirmed = 0
         self._order((self._probe_channel, *self._wanted), b"SUBSCRIBE")
-        self._told.update(self._wanted)
+        self._ordered.update(self._wanted)
         self._write()
 
     def detach(self) -> None:
@@ -126,21 +126,21 @@ class Subscriptions:
         except TimeoutError:
             return False
 
-    async def placed(self, patience: float) -> bool:
+    async def placed(self, timeout: float) -> bool:
         """Wait until everything is confirmed, however much it is, as long as confirmations keep coming.
 
         Args:
-            patience: Seconds that may pass without one.
+            timeout: Seconds that may pass without one.
         """
         while self._link is not None:
             before = self._confirmed
-            if await self.settled(patience):
+            if await self.settled(timeout):
                 return True
             if self._confirmed == before:
                 return False
         return False
 
-    def hear(self, gets: Callable[[], Any]) -> None:
+    def receive(self, gets: Callable[[], Any]) -> None:
         """Pass on every reply that is complete. The hot path of a cluster: one dictionary and one call a message."""
         wanted, stats, on_message = self._wanted, self._stats, self.on_message
         while (reply := gets()) is not MORE:
@@ -159,7 +159,7 @@ class Subscriptions:
                 self._confirm()
             else:
                 if self._link is not None:
-                    self._link.turn_away(reply)
+                    self._link.reject(reply)
                 return
 
     def _change(self, name: bytes) -> None:
@@ -173,11 +173,11 @@ class Subscriptions:
     def _flush(self) -> None:
         """Order what has changed. A channel that was left and wanted again in one turn costs nothing."""
         self._scheduled = False
-        wanted = [name for name in self._changed if name in self._wanted and name not in self._told]
-        unwanted = [name for name in self._changed if name not in self._wanted and name in self._told]
+        wanted = [name for name in self._changed if name in self._wanted and name not in self._ordered]
+        unwanted = [name for name in self._changed if name not in self._wanted and name in self._ordered]
         self._changed.clear()
-        self._told.update(wanted)
-        self._told.difference_update(unwanted)
+        self._ordered.update(wanted)
+        self._ordered.difference_update(unwanted)
         self._order(unwanted, b"UNSUBSCRIBE")
         self._order(wanted, b"SUBSCRIBE")
         self._write()

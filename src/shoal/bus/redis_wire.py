@@ -1,7 +1,7 @@
 """One connection to a Redis broker: opened, greeted, read and written, and told when it is lost.
 
 It stands directly on asyncio's protocols and on hiredis, not on redis-py's connections: measured on one core with
-200-byte messages, redis-py's ``PubSub.get_message`` hears 50,000 a second, ``Connection.read_response`` 500,000,
+200-byte messages, redis-py's ``PubSub.get_message`` receives 50,000 a second, ``Connection.read_response`` 500,000,
 the bus 850,000; its pipelines publish 65,000 a second, the bus 900,000. It knows no channels and never reconnects.
 """
 

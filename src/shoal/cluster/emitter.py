@@ -1,6 +1,6 @@
-"""Emit from outside: a program that is no node says something to the clients of a cluster.
+"""Emit from outside: a program that is no node sends an event to the clients of a cluster.
 
-It connects, publishes one message, waits until the broker has it, and leaves. It hears nothing.
+It connects, publishes one message, waits until the broker has it, and leaves. It receives nothing.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ async def emit_once(
     text, attachments = encode(EVENT, namespace, [event, *args])
     message = Message("", [Broadcast(namespace, names, (), text, attachments)])
     bus = open_bus(broker)
-    await bus.start(_deaf, _ignore)
+    await bus.start(_ignore_message, _ignore)
     try:
         if not await bus.settled(timeout):
             raise BrokerError(f"cannot reach the broker at {broker} within {timeout:g} s")
@@ -55,7 +55,7 @@ async def emit_once(
         await bus.close()  # sends what waits
 
 
-def _deaf(channel: str, payload: bytes) -> None:
+def _ignore_message(channel: str, payload: bytes) -> None:
     """Nothing is subscribed."""
 
 

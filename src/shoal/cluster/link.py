@@ -1,4 +1,4 @@
-"""This node's link to the others: it publishes what is said here and hears what is said there, where it must.
+"""This node's link to the others: it publishes what is sent here and receives what is sent there, where it must.
 
 A room's channel is subscribed while the room has a member on this node. Publishes of one turn of the loop to the same
 channel travel as one message, in order. The link knows channels and rooms by name; who is in them is not its business.
@@ -18,8 +18,8 @@ from .messages import (
     ID_LENGTH,
     TAG_LENGTH,
     Broadcast,
-    Bye,
     Hello,
+    Leave,
     Message,
     Reply,
     Request,
@@ -36,7 +36,7 @@ from .requests import Requests
 
 __all__ = ["Link"]
 
-Said = Broadcast | Hello | Bye | Request | Reply
+AnyEnvelope = Broadcast | Hello | Leave | Request | Reply
 
 log = logging.getLogger("shoal.cluster")
 
@@ -74,17 +74,17 @@ class Link:
         self._rooms: Counter[str] = Counter()
         """Channels that are subscribed for rooms, with how many rooms each."""
         self._unconfirmed: set[str] = set()
-        self._outgoing: list[tuple[str, list[Said]]] = []
+        self._outgoing: list[tuple[str, list[AnyEnvelope]]] = []
         self._size = 0
         self._scheduled = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.peers = Peers(Hello(node), self._say_to_all)
-        self.requests = Requests(self.peers, self._say_to_all, self._reply)
-        self.broken = 0
+        self.peers = Peers(Hello(node), self._send_to_all)
+        self.requests = Requests(self.peers, self._send_to_all, self._reply)
+        self.unreadable = 0
         """Messages that were no message of a node."""
-        self.heard = 0
+        self.received = 0
         """Envelopes of other nodes."""
-        self.said = 0
+        self.published = 0
         """Envelopes published."""
 
     @property
@@ -97,14 +97,14 @@ class Link:
         self._loop = asyncio.get_running_loop()
         self.bus.subscribe(cluster_channel(self.prefix))
         self.bus.subscribe(reply_channel(self.prefix, self.tag))
-        await self.bus.start(self._hear, self._changed)
+        await self.bus.start(self._receive, self._changed)
         self.peers.start()
 
     async def close(self) -> None:
         """Send what waits, as far as the broker takes it, and let go of it."""
         await self.peers.close()
         await self.requests.close()
-        self._say_to_all(Bye())
+        self._send_to_all(Leave())
         self._flush()
         await self.bus.close()
         self._loop = None
@@ -118,7 +118,7 @@ class Link:
     # ---- listening
 
     def open_namespace(self, namespace: str) -> None:
-        """Hear what is said to everyone in a namespace, to several rooms of it, and to this node's socket ids."""
+        """Receive what is sent to everyone in a namespace, to several rooms of it, and to this node's socket ids."""
         self.bus.subscribe(channel_of(self.prefix, namespace, ()))
         self.bus.subscribe(node_channel(self.prefix, namespace, self.tag))
 
@@ -149,7 +149,7 @@ class Link:
         return len(room) == ID_LENGTH and self.peers.knows(room[:TAG_LENGTH])
 
     def is_confirmed(self, namespace: str, room: str) -> bool:
-        """Whether messages to a room that was opened are sure to be heard, or cannot be for now."""
+        """Whether messages to a room that was opened are sure to be received, or cannot be for now."""
         return not self.bus.up or channel_of(self.prefix, namespace, (room,)) not in self._unconfirmed
 
     async def confirm(self, namespace: str, rooms: Iterable[str], timeout: float) -> None:
@@ -158,36 +158,36 @@ class Link:
         if await self.bus.settled(timeout):
             self._unconfirmed.difference_update(channels)
 
-    def _hear(self, channel: str, payload: bytes) -> None:
+    def _receive(self, channel: str, payload: bytes) -> None:
         if payload.startswith(self._own):
-            return  # the broker sends us what we said ourselves
+            return  # the broker sends us what we published ourselves
         try:
             message = decode(payload)
         except BrokerError:
-            self.broken += 1
+            self.unreadable += 1
             log.debug("unreadable message on %s", channel, exc_info=True)
             return
-        self.heard += len(message.envelopes)
+        self.received += len(message.envelopes)
         for envelope in message.envelopes:
             if type(envelope) is Broadcast:
                 self._deliver(envelope)
             else:
                 self._take(message.sender, envelope)
 
-    def _take(self, sender: str, envelope: Said) -> None:
+    def _take(self, sender: str, envelope: AnyEnvelope) -> None:
         match envelope:
             case Hello():
-                self.peers.heard(sender, envelope.node)
-            case Bye():
-                self.peers.left(sender)
-                self.requests.left(sender)
+                self.peers.hello_received(sender, envelope.node)
+            case Leave():
+                self.peers.node_left(sender)
+                self.requests.node_left(sender)
             case Request():
-                self.requests.asked(sender, envelope)
+                self.requests.request_received(sender, envelope)
             case Reply():
                 try:
-                    self.requests.answered(sender, envelope)
+                    self.requests.reply_received(sender, envelope)
                 except BrokerError:
-                    self.broken += 1
+                    self.unreadable += 1
                     log.debug("unreadable answer of %s", sender, exc_info=True)
 
     # ---- speaking
@@ -195,17 +195,17 @@ class Link:
     def publish(self, broadcast: Broadcast) -> None:
         """Say something to the other nodes. It leaves at the end of this turn of the loop; it never waits."""
         self._size += len(broadcast.text) + sum(map(len, broadcast.attachments))
-        self._say(channel_of(self.prefix, broadcast.namespace, broadcast.rooms), broadcast)
+        self._send(channel_of(self.prefix, broadcast.namespace, broadcast.rooms), broadcast)
 
-    def _say_to_all(self, envelope: Said) -> None:
-        self._say(cluster_channel(self.prefix), envelope)
+    def _send_to_all(self, envelope: AnyEnvelope) -> None:
+        self._send(cluster_channel(self.prefix), envelope)
 
     def _reply(self, tag: str, reply: Reply) -> None:
-        self._say(reply_channel(self.prefix, tag), reply)
+        self._send(reply_channel(self.prefix, tag), reply)
 
-    def _say(self, channel: str, envelope: Said) -> None:
+    def _send(self, channel: str, envelope: AnyEnvelope) -> None:
         outgoing = self._outgoing
-        # Only neighbours are joined: a node that hears two channels must get both in the order of the calls.
+        # Only neighbours are joined: a node that receives two channels must get both in the order of the calls.
         if outgoing and outgoing[-1][0] == channel:
             outgoing[-1][1].append(envelope)
         else:
@@ -221,7 +221,7 @@ class Link:
         self._size = 0
         outgoing, self._outgoing = self._outgoing, []
         for channel, envelopes in outgoing:
-            self.said += len(envelopes)
+            self.published += len(envelopes)
             try:
                 self.bus.publish(channel, encode(Message(self.tag, envelopes)))
             except UnicodeEncodeError:  # a room's name with half a character in it: no other node can have such a one

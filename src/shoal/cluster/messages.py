@@ -16,9 +16,9 @@ from ..errors import BrokerError
 
 __all__ = [
     "Broadcast",
-    "Bye",
     "Envelope",
     "Hello",
+    "Leave",
     "Message",
     "Reply",
     "Request",
@@ -36,7 +36,7 @@ TAG_LENGTH: Final = 6
 
 
 class Envelope(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """Anything that one node says to others."""
+    """Anything that one node sends to others."""
 
 
 class Broadcast(Envelope, tag=1, frozen=True, gc=False):
@@ -52,13 +52,13 @@ class Broadcast(Envelope, tag=1, frozen=True, gc=False):
 
 
 class Hello(Envelope, tag=2, frozen=True, gc=False):
-    """A node is there. Said at the start, every few seconds, and to each newcomer."""
+    """A node is there. AnyEnvelope at the start, every few seconds, and to each newcomer."""
 
     node: str
     """Its name."""
 
 
-class Bye(Envelope, tag=3, frozen=True, gc=False):
+class Leave(Envelope, tag=3, frozen=True, gc=False):
     """A node leaves in order."""
 
 
@@ -84,7 +84,7 @@ class Message(msgspec.Struct, array_like=True, gc=False):
 
     sender: str
     """Tag of the node; empty for a program that is no node."""
-    envelopes: Sequence[Broadcast | Hello | Bye | Request | Reply]
+    envelopes: Sequence[Broadcast | Hello | Leave | Request | Reply]
 
 
 _encoder: Final = msgspec.msgpack.Encoder()
@@ -116,10 +116,10 @@ def decode(data: bytes) -> Message:
 def channel_of(prefix: str, namespace: str, rooms: tuple[str, ...]) -> str:
     """The channel on which a broadcast to ``rooms`` travels.
 
-    To exactly one room it is the room's own, which only nodes with members in it hear; to several or to everyone it is
-    the namespace's. A room that looks like a socket's id has the channel of its first characters: they are the tag of
-    the socket's node, so that a node hears all its sockets' ids on one channel, and a room which only looks so is still
-    heard wherever it has members.
+    To exactly one room it is the room's own, subscribed only where it has members; to several or to everyone it is the
+    namespace's. A room that looks like a socket's id has the channel of its first characters: they are the tag of
+    the socket's node, so that a node receives all its sockets' ids on one channel, and a room which only looks
+    so is still received wherever it has members.
     """
     if len(rooms) != 1:
         return f"{prefix}#{namespace}#"
@@ -133,7 +133,7 @@ def node_channel(prefix: str, namespace: str, tag: str) -> str:
 
 
 def cluster_channel(prefix: str) -> str:
-    """The channel that every node hears: presence and requests."""
+    """The channel that every node receives: presence and requests."""
     return f"{prefix}#"
 
 

@@ -1,6 +1,6 @@
-"""Which other nodes there are. Each says hello every few seconds; one that is silent for three times that is gone.
+"""Which other nodes there are. Each announces itself every few seconds; one that misses three is gone.
 
-A node that hears a newcomer says hello at once, so that the newcomer knows everybody after one round trip.
+A node announces itself at once to a newcomer, which so knows everybody after one round trip.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ __all__ = ["Peers"]
 
 HELLO_INTERVAL: Final = 2.0
 # Two hellos may be late or lost before a node counts as gone.
-SILENCE: Final = 3 * HELLO_INTERVAL
+PEER_TIMEOUT: Final = 3 * HELLO_INTERVAL
 
 
 class Peers:
     """The other nodes of the cluster.
 
     Args:
-        hello: What this node says.
-        say: Says it to all.
+        hello: What this node sends.
+        send: Sends it to all.
     """
 
-    def __init__(self, hello: Hello, say: Callable[[Hello], None]) -> None:
+    def __init__(self, hello: Hello, send: Callable[[Hello], None]) -> None:
         self._hello = hello
-        self._say = say
+        self._send = send
         self._seen: dict[str, tuple[str, float]] = {}
         self._up = False
         self._task: asyncio.Task[None] | None = None
@@ -40,24 +40,24 @@ class Peers:
         return {tag: name for tag, (name, _) in self._seen.items()}
 
     def knows(self, tag: str) -> bool:
-        """Whether a node with this tag has been heard, and has not been silent for too long."""
+        """Whether a node with this tag has been received, and has not been silent for too long."""
         return tag in self._seen
 
     def _forget_silent(self) -> None:
         if self._up:
-            oldest = asyncio.get_running_loop().time() - SILENCE
+            oldest = asyncio.get_running_loop().time() - PEER_TIMEOUT
             self._seen = {tag: entry for tag, entry in self._seen.items() if entry[1] >= oldest}
 
     def link_changed(self, up: bool) -> None:
-        """While the link is down nobody can be heard, and nobody counts as gone; then each has its time anew."""
+        """While the link is down nobody can be received, and nobody counts as gone; then each has its time anew."""
         self._up = up
         if up:
             now = asyncio.get_running_loop().time()
             self._seen = {tag: (name, now) for tag, (name, _) in self._seen.items()}
             self.announce()
 
-    def heard(self, tag: str, name: str) -> None:
-        """A node said hello."""
+    def hello_received(self, tag: str, name: str) -> None:
+        """A node announced itself."""
         if not tag:
             return  # a program that is no node
         newcomer = tag not in self._seen
@@ -65,27 +65,27 @@ class Peers:
         if newcomer:
             self.announce()
 
-    def left(self, tag: str) -> None:
-        """A node said goodbye."""
+    def node_left(self, tag: str) -> None:
+        """A node leaves in order."""
         self._seen.pop(tag, None)
 
     def announce(self) -> None:
-        """Say hello now."""
-        self._say(self._hello)
+        """Announce this node now."""
+        self._send(self._hello)
 
     def start(self) -> None:
-        """Say hello from now on."""
-        self._task = asyncio.get_running_loop().create_task(self._keep_saying())
+        """Announce this node from now on."""
+        self._task = asyncio.get_running_loop().create_task(self._announce_regularly())
 
     async def close(self) -> None:
-        """Say nothing more."""
+        """Announce it no more."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
             self._task = None
 
-    async def _keep_saying(self) -> None:
+    async def _announce_regularly(self) -> None:
         while True:
             self.announce()
             self._forget_silent()

@@ -74,13 +74,13 @@ class Requests:
 
     Args:
         peers: Who is there to answer.
-        say: Says something to all nodes.
-        reply: Says something to one.
+        send: Sends an envelope to all nodes.
+        reply: Sends one to a node.
     """
 
-    def __init__(self, peers: Peers, say: Callable[[Request], None], reply: Callable[[str, Reply], None]) -> None:
+    def __init__(self, peers: Peers, send: Callable[[Request], None], reply: Callable[[str, Reply], None]) -> None:
         self._peers = peers
-        self._say = say
+        self._send = send
         self._reply = reply
         self._pending: dict[str, _Pending] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -105,18 +105,18 @@ class Requests:
         identifier = secrets.token_urlsafe(9)
         self._pending[identifier] = pending
         try:
-            self._say(Request(identifier, kind, _pack(body), timeout))
+            self._send(Request(identifier, kind, _pack(body), timeout))
             await asyncio.wait({pending.done}, timeout=timeout)
         finally:
             del self._pending[identifier]
         pending.replies.missing = sorted(pending.waiting.values())
         return pending.replies
 
-    def tell(self, kind: str, body: Any) -> None:
-        """Tell every other node something that nobody answers."""
-        self._say(Request("", kind, _pack(body), 0.0))
+    def notify(self, kind: str, body: Any) -> None:
+        """Send every other node something that nobody answers."""
+        self._send(Request("", kind, _pack(body), 0.0))
 
-    def answered(self, tag: str, reply: Reply) -> None:
+    def reply_received(self, tag: str, reply: Reply) -> None:
         """A node answered. Late answers are ignored.
 
         Raises:
@@ -128,12 +128,12 @@ class Requests:
             pending.replies.bodies.append((name, _unpack(reply.body)))
             pending.settle(tag)
 
-    def left(self, tag: str) -> None:
+    def node_left(self, tag: str) -> None:
         """A node that leaves will not answer, and its clients are gone with it."""
         for pending in list(self._pending.values()):
             pending.settle(tag)
 
-    def asked(self, tag: str, request: Request) -> None:
+    def request_received(self, tag: str, request: Request) -> None:
         """Another node asks."""
         answer = self.answers.get(request.kind)
         # A time that is no number would put the loop's timers out of order.

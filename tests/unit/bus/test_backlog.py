@@ -25,7 +25,7 @@ def test_it_is_a_queue_with_a_bound(limit: int, steps: list[bytes | int]) -> Non
     for step in steps:
         if isinstance(step, bytes):
             backlog.put(step)
-            backlog.shed()
+            backlog.drop_oldest()
             model.append(step)
             while sum(map(len, model)) > limit:
                 model.popleft()
@@ -55,10 +55,10 @@ def test_an_outage_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
         for _ in range(2):
             for _ in range(5):
                 backlog.put(b"123456")
-                backlog.shed()
+                backlog.drop_oldest()
             backlog.take(10)
-            backlog.relieved()
-            backlog.relieved()
+            backlog.outage_over()
+            backlog.outage_over()
     lines = [record.getMessage() for record in caplog.records]
     assert (
         lines
@@ -77,6 +77,6 @@ def test_a_discarded_backlog_keeps_nothing(caplog: pytest.LogCaptureFixture) -> 
     backlog.put(b"1")
     backlog.discard()
     backlog.put(b"2")
-    backlog.shed()
+    backlog.drop_oldest()
     assert (len(backlog), backlog.size, stats.dropped) == (0, 0, 2)
     assert caplog.text == ""

@@ -283,10 +283,10 @@ class TestBroken:
             async with cluster("a", "b") as nodes:
                 client = await nodes[0].connect("x")
                 for channel in ("shoal#/#", "shoal#/#x#", "shoal#", f"shoal#@{nodes[0].link.tag}"):
-                    before = nodes[0].link.broken
+                    before = nodes[0].link.unreadable
                     nodes.spy.publish(channel, payload)
                     await nodes.settle()
-                    assert nodes[0].link.broken == before + 1
+                    assert nodes[0].link.unreadable == before + 1
                 nodes[1].io.to("x").emit("x")
                 assert await client.receive() == ("x",)
 

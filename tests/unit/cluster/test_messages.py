@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from shoal.cluster.messages import (
     Broadcast,
-    Bye,
     Hello,
+    Leave,
     Message,
     Reply,
     Request,
@@ -37,7 +37,7 @@ envelopes = st.one_of(
         st.booleans(),
     ),
     st.builds(Hello, texts),
-    st.just(Bye()),
+    st.just(Leave()),
     st.builds(Request, texts, texts, bodies, st.floats(0, 100)),
     st.builds(Reply, texts, bodies),
 )
@@ -78,7 +78,7 @@ def test_what_is_no_message_is_our_error(value: object) -> None:
 def test_a_newer_node_may_say_more() -> None:
     """Fields at the end of an envelope, or of a message, are skipped: clusters are upgraded node by node."""
     message = ["tag", [[2, "name", "and more"], [3]], "and more"]
-    assert decode(msgspec.msgpack.encode(message)).envelopes == [Hello("name"), Bye()]
+    assert decode(msgspec.msgpack.encode(message)).envelopes == [Hello("name"), Leave()]
 
 
 class TestChannels:

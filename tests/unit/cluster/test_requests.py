@@ -13,8 +13,8 @@ import pytest
 from tests.unit.cluster.nodes import Cluster, cluster
 
 from shoal import Server
-from shoal.cluster.messages import Bye, Hello, Message, Reply, Request, encode
-from shoal.cluster.peers import HELLO_INTERVAL, SILENCE
+from shoal.cluster.messages import Hello, Leave, Message, Reply, Request, encode
+from shoal.cluster.peers import HELLO_INTERVAL, PEER_TIMEOUT
 from shoal.cluster.requests import MAX_AT_WORK
 from shoal.testing import TestClient, async_test
 
@@ -65,7 +65,7 @@ class TestCalls:
             nodes[2].bus.cut()
             answers = await nodes[0].io.to("voters").call("vote", timeout=1)
             assert (answers.responses, answers.missing) == ([0], ["c"])
-            await nodes[0].server.clock.advance(SILENCE + HELLO_INTERVAL)
+            await nodes[0].server.clock.advance(PEER_TIMEOUT + HELLO_INTERVAL)
             began = nodes[0].server.clock.now
             answers = await nodes[0].io.to("voters").call("vote", timeout=100)
             assert (answers.responses, answers.missing) == ([0], [])
@@ -264,7 +264,7 @@ class TestPresence:
     async def test_one_that_dies_is_forgotten_and_one_that_comes_back_is_known(self) -> None:
         async with cluster("a", "b") as nodes:
             nodes[1].bus.cut()
-            await nodes[0].server.clock.advance(SILENCE + HELLO_INTERVAL)
+            await nodes[0].server.clock.advance(PEER_TIMEOUT + HELLO_INTERVAL)
             assert nodes[0].link.peers.names() == {}
             assert list(nodes[1].link.peers.names().values()) == ["a"]  # it cannot hear: nobody counts as gone
             nodes[1].bus.restore()
@@ -285,7 +285,7 @@ class TestPresence:
             said = [
                 envelope for _, message in nodes.messages() if message.sender == tag for envelope in message.envelopes
             ]
-            assert said[-1] == Bye()
+            assert said[-1] == Leave()
 
 
 class TestStrangers:
