@@ -64,10 +64,10 @@ class ServerStats(FanoutStats):
     """Rooms refused: their socket is in ``max_rooms``, or the name is another socket's id."""
     broker: BusStats = field(default_factory=BusStats)
     """Of the link to the broker."""
-    ticker: InitVar[Ticker | None] = None
+    ticker: InitVar[Ticker] = field(kw_only=True)
 
-    def __post_init__(self, ticker: Ticker | None) -> None:
-        self._count_by(ticker or Ticker())
+    def __post_init__(self, ticker: Ticker) -> None:
+        self._count_by(ticker)
 
 
 @dataclass(frozen=True, slots=True)

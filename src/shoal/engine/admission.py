@@ -29,7 +29,12 @@ SUPPORTED_VERSION: Final = "4"
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a request is refused: Node's code and message, and the HTTP status that says so."""
+    """Why a request is refused.
+
+    Attributes:
+        code, message: As Node's server has them.
+        status: Of the HTTP response that says so.
+    """
 
     code: int
     message: str

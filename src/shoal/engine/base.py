@@ -19,11 +19,28 @@ from .context import new_context
 from .ids import new_tag, session_prefix
 from .listeners import F, Handler, Listeners
 from .sessions import SessionTable
+from .stats import EngineStats
 
 __all__ = ["BaseEngine"]
 
 S = TypeVar("S", bound=EngineSettings)
 
+# What applications use of an engine; the rest is for those who carry its sessions.
+PUBLIC: Final = frozenset(
+    {
+        "allow_request",
+        "clients_count",
+        "close",
+        "off",
+        "on",
+        "outbox_stats",
+        "refused",
+        "run",
+        "sessions",
+        "settings",
+        "stats",
+    }
+)
 HANDLER_TIMEOUT: Final = 0.5  # seconds for the handlers of `disconnect` when an engine is closed
 
 
@@ -51,16 +68,23 @@ class BaseEngine(Generic[S]):
         node: str = "",
     ) -> None:
         self.settings = settings
+        """Its options. Frozen."""
         self.on_session = on_session
         self.tag = new_tag()
         self.context = new_context(settings, settle)
-        self.stats = self.context.stats
+        self.stats: EngineStats = self.context.stats
+        """What it has counted."""
         self.listeners = Listeners(self.EVENTS, self.context.tasks)
         self.table = SessionTable(self.context, session_prefix(node, self.tag))
         self.admission = Admission(settings, self.stats, self.table.addresses, self.listeners)
 
+    def __dir__(self) -> list[str]:
+        return sorted(PUBLIC & {*super().__dir__()})
+
     def on(self, event: str) -> Callable[[F], F]:
-        """Register a handler of an event; see the class for their names and arguments."""
+        """Register a handler of an event: ``connection_error`` (refusal, request), ``initial_headers`` and ``headers``
+        (dict to change, request); those of :class:`shoal.Engine` besides.
+        """
         return self.listeners.on(event)
 
     def off(self, event: str, handler: Handler | None = None) -> None:

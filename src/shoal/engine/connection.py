@@ -32,6 +32,10 @@ BASE64: Final = ord("b")
 IGNORED: Final = frozenset(map(ord, (engineio.OPEN, engineio.UPGRADE, engineio.NOOP)))
 
 
+# What applications use of a session; the rest is for those who carry it.
+PUBLIC: Final = ("address", "buffered", "close", "id", "on", "open", "request", "secure", "send", "transport")
+
+
 def _nothing(*_: Any) -> None:
     """The callback of a connection that nobody listens to."""
 
@@ -85,6 +89,9 @@ class Connection(Session):
         """Of this connection alone; see :meth:`on`."""
         self.on_close: Callable[[str], None] = _nothing
         """Takes the reason, in Node's words. Called once."""
+
+    def __dir__(self) -> list[str]:
+        return [*PUBLIC]
 
     def __repr__(self) -> str:
         return f"<session {self.sid} {self.state.value}>"

@@ -52,6 +52,10 @@ class Request:
         self._headers = headers
         self._query: dict[str, str] | None = None
 
+    def __dir__(self) -> list[str]:
+        """What applications use; the rest is for those who carry requests."""
+        return ["headers", "method", "path", "peer", "query", "secure", "url"]
+
     @classmethod
     def from_scope(cls, scope: Mapping[str, Any]) -> Request:
         """The request of an ASGI scope of type ``http`` or ``websocket``."""

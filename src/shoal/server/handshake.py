@@ -22,7 +22,7 @@ class Handshake:
         self._connection = connection
         self.auth: dict[str, Any] = {} if auth is None else auth
         """What the client gave as ``auth``; ``{}`` when it gave nothing."""
-        self.issued = time.time()
+        self.issued: float = time.time()
         """When the socket was made: seconds since the epoch."""
 
     @property

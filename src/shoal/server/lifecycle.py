@@ -71,7 +71,7 @@ class Lifecycle(Inbox, LocalSocket):
         state: ClientState | None,
     ) -> None:
         super().__init__(adapter, handlers, owner.connection, sid)
-        self.handshake = Handshake(owner.connection, auth)
+        self.handshake: Handshake = Handshake(owner.connection, auth)
         self._owner = owner
         self._state = state
         """What it may come back to, if clients may; one that has come back has it from the beginning."""

@@ -12,7 +12,11 @@ __all__ = ["RemoteSocket", "SocketList"]
 
 
 class RemoteHandshake:
-    """A handshake as it was described: the attributes of :class:`.handshake.Handshake`, as they were then."""
+    """A handshake as another node described it.
+
+    Attributes:
+        headers, query, auth, time, issued, address, secure, url: As in :class:`.handshake.Handshake`.
+    """
 
     def __init__(self, described: Mapping[str, Any]) -> None:
         self.headers: dict[str, str] = described["headers"]
@@ -40,9 +44,9 @@ class RemoteSocket:
         self._adapter = adapter
         self.id: str = described["id"]
         self.node: str = described["node"]
-        self.rooms = set(described["rooms"])
+        self.rooms: set[str] = set(described["rooms"])
         self.data: Any = described["data"]
-        self.handshake = RemoteHandshake(described["handshake"])
+        self.handshake: RemoteHandshake = RemoteHandshake(described["handshake"])
 
     def __repr__(self) -> str:
         return f"<socket {self.id} on {self.node}>"
@@ -86,7 +90,7 @@ class SocketList(list[RemoteSocket]):
 
     def __init__(self, sockets: Iterable[RemoteSocket] = (), missing: Iterable[str] = ()) -> None:
         super().__init__(sockets)
-        self.missing = list(missing)
+        self.missing: list[str] = list(missing)
 
 
 def room_names(rooms: tuple[Any, ...]) -> tuple[str, ...]:

@@ -67,11 +67,13 @@ class Server(Broadcasting):
     """
 
     def __init__(self, **options: Any) -> None:
-        self.settings = ServerSettings.load(options)
-        self.node = self.settings.node or f"{_socket.gethostname()}-{os.getpid()}"
+        self.settings: ServerSettings = ServerSettings.load(options)
+        """Its options. Frozen."""
+        self.node: str = self.settings.node or f"{_socket.gethostname()}-{os.getpid()}"
         """Name of this node."""
         self._ticker = Ticker(self.settings.io_uring)
-        self.stats = ServerStats(ticker=self._ticker)
+        self.stats: ServerStats = ServerStats(ticker=self._ticker)
+        """What it has counted; the connections' part is in ``engine.stats`` and ``engine.outbox_stats``."""
         self.engine: BaseEngine[ServerSettings] = BaseEngine(
             self.settings, self._attach, self._ticker.seal, self.settings.node
         )

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, NamedTuple
 
 from ..errors import AckTimeout, ConnectionRefused, NotConnected
 from ..protocol import msgpack, socketio
@@ -44,6 +44,17 @@ class Received(tuple[Any, ...]):
         return self[1:]
 
 
+class Member(NamedTuple):
+    """What a connection does with a client in one of its namespaces."""
+
+    take: Callable[[Packet], None]
+    """Give it a packet."""
+    left: Callable[[str], None]
+    """It has left, or was refused; why."""
+    connecting: Callable[[float], Awaitable[None]]
+    """Wait so many seconds for the server's answer to CONNECT."""
+
+
 class Manager:
     """The namespaces of one connection.
 
@@ -54,7 +65,7 @@ class Manager:
 
     def __init__(self, connection: TestConnection, parser: str = "json") -> None:
         self.connection = connection
-        self.clients: dict[str, TestClient] = {}
+        self.members: dict[str, Member] = {}
         self.tasks: set[asyncio.Task[Any]] = set()
         """Handlers that are coroutines, at work."""
         self._decoder = Decoder(LIMITS)
@@ -65,9 +76,9 @@ class Manager:
     async def enter(self, namespace: str, auth: Any, timeout: float) -> TestClient:
         """Connect to a namespace. See :meth:`TestClient.enter`."""
         client = TestClient(self, namespace)
-        self.clients[namespace] = client
+        connecting = self.members[namespace].connecting
         self.send(CONNECT, namespace, auth)
-        await client.connecting(timeout)
+        await connecting(timeout)
         return client
 
     def send(self, kind: PacketType, namespace: str, data: Any, ack_id: int | None = None) -> None:
@@ -87,12 +98,12 @@ class Manager:
             packet = msgpack.decode(message, LIMITS.depth)
         else:
             packet = self._decoder.feed_binary(message)
-        if packet is not None and packet.namespace in self.clients:
-            self.clients[packet.namespace].take(packet)
+        if packet is not None and packet.namespace in self.members:
+            self.members[packet.namespace].take(packet)
 
     def _closed(self, reason: str) -> None:
-        for client in list(self.clients.values()):
-            client.left(reason)
+        for member in list(self.members.values()):
+            member.left(reason)
 
     async def end(self) -> None:
         """Cancel handlers that are still at work, and close the connection."""
@@ -119,8 +130,8 @@ class TestClient:
 
     def __init__(self, manager: Manager, namespace: str) -> None:
         self.namespace = namespace
-        self.id = ""
-        self.connected = False
+        self.id: str = ""
+        self.connected: bool = False
         self.reason: str | None = None
         self.received: list[Received] = []
         self.recovery: dict[str, str] = {}
@@ -130,6 +141,7 @@ class TestClient:
         self._next_ack = 0
         self._arrived = asyncio.Event()
         self._refused: ConnectionRefused | None = None
+        manager.members[namespace] = Member(self._take, self._left, self._connecting)
 
     def __repr__(self) -> str:
         return f"<client {self.id or '?'} in {self.namespace}>"
@@ -212,8 +224,8 @@ class TestClient:
         """Leave the namespace, and close the connection with the last one. Returns as :meth:`emit` does."""
         if self.connected:
             self._manager.send(DISCONNECT, self.namespace, None)
-            self.left("io client disconnect")
-            if not self._manager.clients:
+            self._left("io client disconnect")
+            if not self._manager.members:
                 self.connection.close()
         await settle()
 
@@ -273,7 +285,7 @@ class TestClient:
         self._arrived.clear()
         await self._arrived.wait()
 
-    async def connecting(self, timeout: float) -> None:
+    async def _connecting(self, timeout: float) -> None:
         """Wait for the server's answer to CONNECT. See :meth:`enter`."""
         try:
             async with asyncio.timeout(timeout):
@@ -286,7 +298,7 @@ class TestClient:
         except TimeoutError:
             raise TimeoutError(f"no answer from {self.namespace} within {timeout:g} s") from None
 
-    def take(self, packet: Packet) -> None:
+    def _take(self, packet: Packet) -> None:
         """Take a packet of this namespace."""
         if packet.type is EVENT:
             self._take_event(Received(packet.data), packet.id)
@@ -301,9 +313,9 @@ class TestClient:
                 self.recovery = {"pid": packet.data["pid"]}
         elif packet.type is CONNECT_ERROR:
             self._refused = ConnectionRefused(packet.data["message"], packet.data.get("data"))
-            self.left("refused")
+            self._left("refused")
         else:
-            self.left("io server disconnect")
+            self._left("io server disconnect")
         self._arrived.set()
 
     def _take_event(self, event: Received, ack_id: int | None) -> None:
@@ -330,13 +342,13 @@ class TestClient:
         if self.connected:
             self._manager.send(ACK, self.namespace, list(args), ack_id)
 
-    def left(self, reason: str) -> None:
+    def _left(self, reason: str) -> None:
         """It has left, or was refused."""
         if self.reason is not None:
             return
         self.connected = False
         self.reason = reason
-        self._manager.clients.pop(self.namespace, None)
+        self._manager.members.pop(self.namespace, None)
         for answer in self._acks.values():
             if not answer.done():
                 answer.set_exception(NotConnected(f"{self!r} left: {reason}"))

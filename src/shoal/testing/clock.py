@@ -28,17 +28,57 @@ MOST_TURNS: Final = 20_000
 ENDLESS: Final = 1_000_000
 
 
-class Clock:
-    """The time of one :class:`ClockLoop`.
-
-    Attributes:
-        now: Seconds; what ``loop.time()`` returns.
-    """
+class _ClockState:
+    """What a clock shares with the selector of its loop: the time, and who waits until nothing can run."""
 
     def __init__(self) -> None:
         self.now = START
         self._waiting_for_rest: list[asyncio.Future[None]] = []
         self._turns = 0
+
+    def rest(self) -> asyncio.Future[None]:
+        """Done when nothing is left to run."""
+        self._turns = 0
+        rest = asyncio.get_running_loop().create_future()
+        self._waiting_for_rest.append(rest)
+        return rest
+
+    def busy(self) -> None:
+        """Something is left to run on this turn of the loop."""
+        self._turns += 1
+        if self._waiting_for_rest and self._turns > MOST_TURNS:
+            self._wake(RuntimeError(f"the loop did not come to rest within {MOST_TURNS} turns"))
+        if self._turns > ENDLESS:
+            raise RuntimeError(f"livelock: {ENDLESS} turns of the loop, and no time has passed")
+
+    def resting(self) -> bool:
+        """Nothing is left to run. Returns whether somebody waited for that."""
+        self._turns = 0
+        waited = bool(self._waiting_for_rest)
+        self._wake(None)
+        return waited
+
+    def _wake(self, error: Exception | None) -> None:
+        waiting, self._waiting_for_rest = self._waiting_for_rest, []
+        for rest in waiting:
+            if rest.done():
+                continue
+            if error is None:
+                rest.set_result(None)
+            else:
+                rest.set_exception(error)
+
+
+class Clock:
+    """The time of one :class:`ClockLoop`, which makes it."""
+
+    def __init__(self, state: _ClockState) -> None:
+        self._state = state
+
+    @property
+    def now(self) -> float:
+        """Seconds; what ``loop.time()`` returns."""
+        return self._state.now
 
     @staticmethod
     def running() -> Clock:
@@ -63,43 +103,17 @@ class Clock:
         Raises:
             RuntimeError: The loop does not come to rest, because some task never really waits.
         """
-        self._turns = 0
-        rest = asyncio.get_running_loop().create_future()
-        self._waiting_for_rest.append(rest)
-        await rest
-
-    def busy(self) -> None:
-        """Called by the loop on each turn on which something is left to run."""
-        self._turns += 1
-        if self._waiting_for_rest and self._turns > MOST_TURNS:
-            self._wake(RuntimeError(f"the loop did not come to rest within {MOST_TURNS} turns"))
-        if self._turns > ENDLESS:
-            raise RuntimeError(f"livelock: {ENDLESS} turns of the loop, and no time has passed")
-
-    def resting(self) -> bool:
-        """Called by the loop when nothing is left to run. Returns whether somebody waited for that."""
-        self._turns = 0
-        waited = bool(self._waiting_for_rest)
-        self._wake(None)
-        return waited
-
-    def _wake(self, error: Exception | None) -> None:
-        waiting, self._waiting_for_rest = self._waiting_for_rest, []
-        for rest in waiting:
-            if rest.done():
-                continue
-            if error is None:
-                rest.set_result(None)
-            else:
-                rest.set_exception(error)
+        await self._state.rest()
 
 
 class ClockLoop(asyncio.SelectorEventLoop):
     """An event loop on a :class:`Clock`. May be given as ``loop_factory`` to ``asyncio.Runner``."""
 
     def __init__(self) -> None:
-        self.clock = Clock()
-        self._selector_of_ours = _Selector(self.clock)
+        state = _ClockState()
+        self.clock: Clock = Clock(state)
+        """Its time, for tests to move."""
+        self._selector_of_ours = _Selector(state)
         super().__init__(self._selector_of_ours)
         self._selector_of_ours.own = len(self._selector_of_ours.get_map())
 
@@ -126,9 +140,9 @@ class ClockLoop(asyncio.SelectorEventLoop):
 class _Selector(selectors.DefaultSelector):
     """Where the loop sleeps: instead, it moves the clock."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, state: _ClockState) -> None:
         super().__init__()
-        self._clock = clock
+        self._state = state
         self._threads = 0
         self.own = 0
         """How many file descriptors the loop itself looks at."""
@@ -150,15 +164,15 @@ class _Selector(selectors.DefaultSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
         if ready or (timeout is not None and timeout <= 0):
-            self._clock.busy()
+            self._state.busy()
             return ready
-        if not self._threads and self._clock.resting():
+        if not self._threads and self._state.resting():
             return []
         if self._threads or len(self.get_map()) > self.own:
             return self._really_wait(timeout)
         if timeout is None:
             raise RuntimeError("deadlock: every task waits, and no timer is set that could wake one")
-        self._clock.now += timeout
+        self._state.now += timeout
         return []
 
     def _really_wait(self, timeout: float | None) -> list[tuple[selectors.SelectorKey, int]]:
@@ -166,7 +180,7 @@ class _Selector(selectors.DefaultSelector):
         try:
             return super().select(timeout)
         finally:
-            self._clock.now += time.monotonic() - began
+            self._state.now += time.monotonic() - began
 
 
 def run(main: Coroutine[Any, Any, T], *, limit: float = 3_600.0) -> T:

@@ -36,7 +36,7 @@ class TestConnection:
         self._packets: deque[str | bytes] = deque()
         self._arrived = asyncio.Event()
         self.handshake: dict[str, Any] = {}
-        self.answers_pings = True
+        self.answers_pings: bool = True
         self.close_code: int | None = None
         self.on_message: Callable[[str | bytes], None] = self._keep
         """Takes text without Engine.IO's ``4``, and binary. Without one, :meth:`receive` gives whole packets."""

@@ -57,7 +57,11 @@ def scope_of(kind: str, address: Address) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class Response:
-    """An application's answer to a request."""
+    """An application's answer to a request.
+
+    Attributes:
+        status, body: As they were sent.
+    """
 
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
@@ -74,14 +78,15 @@ class Response:
         """The body as JSON."""
         return orjson.loads(self.body)
 
-    def take(self, message: Mapping[str, Any]) -> None:
-        """Take a part of it from the application."""
-        if message["type"].endswith(".start"):
-            self.status = message["status"]
-            pairs = message.get("headers", ())
-            self.headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in pairs}
-        else:
-            self.body += message.get("body", b"")
+
+def _add_to(response: Response, message: Mapping[str, Any]) -> None:
+    """Put a message of the application into its response."""
+    if message["type"].endswith(".start"):
+        response.status = message["status"]
+        pairs = message.get("headers", ())
+        response.headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in pairs}
+    else:
+        response.body += message.get("body", b"")
 
 
 async def request(app: Any, method: str, address: Address, body: bytes = b"") -> Response:
@@ -102,7 +107,7 @@ async def request(app: Any, method: str, address: Address, body: bytes = b"") ->
         return await asyncio.get_running_loop().create_future()  # a client that stays
 
     async def send(message: Any) -> None:
-        response.take(message)
+        _add_to(response, message)
 
     await app({**scope_of("http", address), "method": method}, receive, send)
     return response
@@ -217,7 +222,7 @@ class WebSocket:
             self._answered.set()
             self._closed(message.get("code", 1000))
         else:
-            self._refusal.take(message)
+            _add_to(self._refusal, message)
 
     def _closed(self, code: int) -> None:
         if self.open:
