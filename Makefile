@@ -43,6 +43,11 @@ format: $(DEV_STAMP) ## Bring the code into shape
 	$(BIN)/ruff check --quiet --fix . || true
 	$(BIN)/ruff format .
 
+.PHONY: generate
+generate: $(DEV_STAMP) ## Write again what is made from the code: tests/surface.txt, the picture of the architecture
+	@$(BIN)/python -m tests.surface --write
+	@$(BIN)/python -m tests.picture --write
+
 .PHONY: test
 test: test-environment ## All tests but Docker's; installs what they need where it can (ARGS="-k rooms")
 	@exec scripts/test $(ARGS)

@@ -1,9 +1,9 @@
 """The public surface of Shoal as text: names, signatures, attributes, options and commands, one a line.
 
-``python -m tests.surface --write`` puts it into ``tests/surface.txt``; ``tests/test_public_surface.py`` compares the
-two, so that a change of the surface is seen in review. What an object shows is asked of the object, with ``dir()``, so
-that an internal of ours which shows there is seen too. How a name is written is taken from the source: annotations are
-text there, and stay what they are on every Python.
+``make generate`` puts it into ``tests/surface.txt``; ``tests/test_public_surface.py`` compares the two, so that a
+change of the surface is seen in review. What an object shows is asked of the object, with ``dir()``, so that an
+internal of ours which shows there is seen too. How a name is written is taken from the source: annotations are text
+there, and stay what they are on every Python.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from shoal.settings import EngineSettings, ServerSettings
 from shoal.testing import ClockLoop, TestServer, run
 
 FILE = Path(__file__).with_suffix(".txt")
-COMMAND = "python -m tests.surface --write"
+COMMAND = "make generate"
 HEAD = f"""\
 # What Shoal shows to those who use it. A line that changes here is a change that they may notice: see CHANGELOG.md.
 # Made by `{COMMAND}`; do not edit.
@@ -351,7 +351,7 @@ def main(arguments: list[str]) -> None:
     if arguments == ["--write"]:
         FILE.write_text(surface(), encoding="utf-8")
     elif arguments:
-        sys.exit(f"{COMMAND}; without --write it shows the surface")
+        sys.exit("python -m tests.surface [--write]")
     else:
         print(surface())
 

@@ -52,7 +52,7 @@ class Broadcast(Envelope, tag=1, frozen=True, gc=False):
 
 
 class Hello(Envelope, tag=2, frozen=True, gc=False):
-    """A node is there. AnyEnvelope at the start, every few seconds, and to each newcomer."""
+    """A node is there. Sent at the start, every few seconds, and to each newcomer."""
 
     node: str
     """Its name."""

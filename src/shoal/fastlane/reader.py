@@ -3,7 +3,7 @@
 A whole small text frame takes a short cut: it is unmasked and handed on in the call that brings it. The sans-I/O
 ``ServerProtocol`` of `websockets` reads everything uncommon: fragments, control frames, binary, compression, errors.
 
-The short cut's plain twin is ``ServerProtocol`` alone: ``tests/unit/fastlane/test_reader.py`` compares both for any
+The short cut's plain twin is ``ServerProtocol`` alone: ``tests/unit/fastlane/test_websocket.py`` compares both for any
 frames, however the bytes arrive. The plain twin of the whole lane is :mod:`shoal.asgi.websocket_lane`.
 """
 
