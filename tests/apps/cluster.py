@@ -65,3 +65,9 @@ async def move(socket, room, other):
 @io.on("end")
 async def end(socket, room):
     await io.in_(room).disconnect()
+
+
+@io.on("refused")
+def refused(socket):
+    """How many requests this node has refused, by code."""
+    return {str(code): count for code, count in io.engine.refused.items()}

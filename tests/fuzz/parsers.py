@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import orjson
@@ -20,7 +20,8 @@ from shoal.engine.base import BaseEngine
 from shoal.errors import BrokerError, ConfigurationError, EngineProtocolError, SocketProtocolError
 from shoal.http.request import Request, is_secure, is_trusted, trusted_address
 from shoal.local.address import Address, parse_address
-from shoal.local.balancer import PRODUCTION, BalancerSetup, balancer_conf, name_upstreams
+from shoal.local.balancer import PRODUCTION, balancer_conf
+from shoal.local.upstreams import Upstream, parse_upstreams
 from shoal.protocol import engineio, msgpack, socketio
 from shoal.protocol.frames import apply_mask, binary_frame, parse_header, text_frame
 from shoal.settings import EngineSettings, ServerSettings
@@ -173,18 +174,25 @@ def redis_url(data: bytes) -> None:
 def addresses(data: bytes) -> None:
     """Addresses as operators write them: what is accepted cannot leave its line of a balancer's configuration."""
     text = data.decode("utf-8", "surrogateescape")
-    found = [parse_address(part) for part in text.split(",")]
-    for address in found:
+    found = parse_upstreams(text)
+    assert len({server.name for server in found}) == len(found)
+    for address in [server.address for server in found]:
         assert 1 <= address.port <= 65535
         assert re.fullmatch(r"[A-Za-z0-9._:-]+", address.host)
         assert parse_address(str(address)) == address
         assert isinstance(address.reachable, Address)
-    plain = BalancerSetup(servers=name_upstreams([Address("ws", 1)] * len(found)), listen=PRODUCTION.listen)
-    setup = BalancerSetup(servers=name_upstreams(found), listen=PRODUCTION.listen)
+    plain = replace(PRODUCTION, servers=tuple(_plain(number, server) for number, server in enumerate(found)))
+    setup = replace(PRODUCTION, servers=found)
     for product in ("nginx", "haproxy"):
         conf = balancer_conf(product, setup)
-        for sign in "{};":
+        for sign in "{};#\n":
             assert conf.count(sign) == balancer_conf(product, plain).count(sign)
+
+
+def _plain(number: int, server: Upstream) -> Upstream:
+    """A server without surprises, for which the same lines are written."""
+    name = f"n{number}" if server.routable else f"n.{number}"
+    return Upstream(name, Address("ws" if server.address.is_name else "127.0.0.1", 1))
 
 
 @target(ConfigurationError, mutations=800)

@@ -71,7 +71,7 @@ def test_the_whole_story(start: Callable[..., Up], balancer: str, number: int) -
 
     victim = up.ports[0]
     up.server(victim).kill()
-    up.wait_for("up", f"{victim} died (exit code -9), restarting in 0.5 s")
+    up.wait_for("up", f"{victim} died (exit code -9), restarting in 0.1 s")
     assert [up.get()[0] for _ in range(12)] == [200] * 12
     up.wait_for(victim, f"{victim} is listening on port: {victim}", times=2)
 
@@ -115,7 +115,7 @@ def test_servers_take_turns_and_broker_and_balancer_are_restarted_too(start: Cal
     up.broker.kill()
     up.child("haproxy.conf").kill()
     for name in ("broker", "haproxy"):
-        up.wait_for("up", f"{name} died (exit code -9), restarting in 0.5 s")
+        up.wait_for("up", f"{name} died (exit code -9), restarting in 0.1 s")
     until(lambda: answers(up), START, "the balancer answers again")
     assert up.broker.is_running()
     up.stop()

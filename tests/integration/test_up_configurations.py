@@ -11,10 +11,12 @@ import pytest
 from tests.requirements import need
 
 from shoal.local.address import Address
-from shoal.local.balancer import PRODUCTION, balancer_conf, name_upstreams
+from shoal.local.balancer import PRODUCTION, balancer_conf
+from shoal.local.upstreams import ALGORITHMS, Algorithm, name_upstreams, parse_upstreams
 
 NUMBERED = name_upstreams(Address("127.0.0.1", port) for port in (1111, 2222))
 IPV6 = name_upstreams(Address("::1", port) for port in (1111, 2222))
+NAMED = parse_upstreams("a-b_c=127.0.0.1:1,127.0.0.2:1,127.0.0.3:1")
 
 
 def complaint(command: list[str]) -> str:
@@ -23,21 +25,26 @@ def complaint(command: list[str]) -> str:
     return done.stderr if done.returncode else ""
 
 
-@pytest.mark.parametrize("servers", [NUMBERED, IPV6], ids=["ipv4", "ipv6"])
+@pytest.mark.parametrize("servers", [NUMBERED, IPV6, NAMED], ids=["ipv4", "ipv6", "named"])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("folder", ["plain", "with space"])
-def test_nginx_accepts_its_configuration(tmp_path: Path, servers: tuple, folder: str) -> None:
+def test_nginx_accepts_its_configuration(tmp_path: Path, servers: tuple, algorithm: Algorithm, folder: str) -> None:
     program = need("nginx")
     directory = tmp_path / folder
     directory.mkdir()
     conf = tmp_path / "nginx.conf"
-    conf.write_text(balancer_conf("nginx", replace(PRODUCTION, servers=servers, directory=str(directory))))
+    setup = replace(PRODUCTION, servers=servers, algorithm=algorithm, directory=str(directory))
+    conf.write_text(balancer_conf("nginx", setup))
     assert complaint([str(program), "-t", "-p", str(directory), "-c", str(conf)]) == ""
     assert not [path for path in os.listdir(tmp_path) if path not in ("nginx.conf", folder)]
 
 
-@pytest.mark.parametrize("servers", [NUMBERED, IPV6, PRODUCTION.servers], ids=["ipv4", "ipv6", "names"])
-def test_haproxy_accepts_its_configuration(tmp_path: Path, servers: tuple) -> None:
+@pytest.mark.parametrize(
+    "servers", [NUMBERED, IPV6, NAMED, PRODUCTION.servers], ids=["ipv4", "ipv6", "named", "resolved"]
+)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_haproxy_accepts_its_configuration(tmp_path: Path, servers: tuple, algorithm: Algorithm) -> None:
     program = need("haproxy")
     conf = tmp_path / "haproxy.cfg"
-    conf.write_text(balancer_conf("haproxy", replace(PRODUCTION, servers=servers, workers=2)))
+    conf.write_text(balancer_conf("haproxy", replace(PRODUCTION, servers=servers, algorithm=algorithm, workers=2)))
     assert complaint([str(program), "-c", "-q", "-f", str(conf)]) == ""

@@ -45,6 +45,14 @@ def up(
             show_default="the first installed",
         ),
     ] = None,
+    algorithm: Annotated[
+        str | None,
+        typer.Option(
+            metavar="leastconn|roundrobin",
+            help="New sessions go to the server with the fewest connections, or to all by turns.",
+            show_default="roundrobin",
+        ),
+    ] = None,
     open_browser: Annotated[bool, typer.Option("--open", help="Open a browser when everything is up.")] = False,
     color: Annotated[
         bool | None, typer.Option("--color/--no-color", help="Colour the log.", show_default="in a terminal")
@@ -71,6 +79,7 @@ def up(
         broker=broker,
         broker_port=broker_port,
         balancer=balancer,
+        algorithm=algorithm,
         log_level=log_level,
         verbose=verbose,
     )

@@ -185,7 +185,8 @@ def welcome(
 ) -> list[str]:
     """Return the lines that say what runs and where to look."""
     servers = ", ".join(p.name for p in plan.servers)
-    balanced = "the kernel, by connection" if plan.balanced_by == "kernel" else f"{plan.balanced_by}, round robin"
+    dealt = {"leastconn": "least connections", "roundrobin": "round robin"}[plan.algorithm]
+    balanced = "the kernel, by connection" if plan.balanced_by == "kernel" else f"{plan.balanced_by}, {dealt}"
     count = "one server" if len(plan.servers) == 1 else f"{len(plan.servers)} servers speak as one"
     product = plan.broker.product if plan.broker is not None else "yours"
     lines = [

@@ -15,8 +15,9 @@ from typing import Literal
 
 from ..errors import ConfigurationError
 from .address import Address, check_host, check_port
-from .balancer import BalancerSetup, Upstream, balancer_argv, balancer_conf
+from .balancer import balancer_argv, balancer_conf
 from .broker import PROGRAMS, broker_address, broker_argv, broker_conf
+from .upstreams import Algorithm, BalancerSetup, Upstream, check_algorithm
 
 __all__ = ["BALANCERS", "DEMO", "Machine", "Options", "Plan", "Process", "default_ports", "make_plan", "serve_argv"]
 
@@ -50,6 +51,9 @@ class Options:
     """Port of the broker that is started, on loopback. Default: any that is free."""
     balancer: str | None = None
     """One of ``BALANCERS``. Default: the first that is installed."""
+    algorithm: str | None = None
+    """How the balancer deals out new sessions, one of ``ALGORITHMS``. Default: by turns, so that a demo is foreseeable.
+    The kernel has its own."""
     log_level: str = "info"
     """Log level of the servers."""
     verbose: bool = False
@@ -99,6 +103,8 @@ class Plan:
     broker_url: str
     balancer: Process | None
     """``None``: the kernel balances."""
+    algorithm: Algorithm
+    """How a balancer deals out new sessions."""
     public: Address
     """What a browser opens."""
     files: tuple[tuple[str, str], ...]
@@ -148,6 +154,7 @@ def make_plan(options: Options, machine: Machine) -> Plan:
     host = check_host(options.host)
     ports = _ports(options)
     balancer = _choose_balancer(options.balancer, machine.programs)
+    algorithm = _choose_algorithm(options.algorithm, balancer)
     broker = None if options.broker is not None else _plan_broker(options, machine)
     if options.broker is not None:
         _check_broker(options.broker, servers=len(ports))
@@ -162,8 +169,9 @@ def make_plan(options: Options, machine: Machine) -> Plan:
         broker=broker,
         broker_url=url,
         balancer=_plan_balancer(balancer, machine, public),
+        algorithm=algorithm,
         public=public,
-        files=_files(machine, broker, balancer, servers, public),
+        files=_files(machine, broker, balancer, algorithm, servers, public),
         verbose=options.verbose,
     )
 
@@ -201,6 +209,12 @@ def _choose_balancer(wanted: str | None, programs: Mapping[str, str]) -> str:
             f"{wanted} is not installed: install it, or use --balancer kernel, which needs nothing"
         )
     return wanted
+
+
+def _choose_algorithm(wanted: str | None, balancer: str) -> Algorithm:
+    if wanted is not None and balancer == "kernel":
+        raise ConfigurationError(f"--algorithm {wanted} needs haproxy or nginx: the kernel has its own way")
+    return "roundrobin" if wanted is None else check_algorithm(wanted)
 
 
 def _plan_broker(options: Options, machine: Machine) -> Process:
@@ -243,7 +257,12 @@ def _plan_balancer(balancer: str, machine: Machine, public: Address) -> Process 
 
 
 def _files(
-    machine: Machine, broker: Process | None, balancer: str, servers: tuple[Process, ...], public: Address
+    machine: Machine,
+    broker: Process | None,
+    balancer: str,
+    algorithm: Algorithm,
+    servers: tuple[Process, ...],
+    public: Address,
 ) -> tuple[tuple[str, str], ...]:
     files = []
     if broker is not None:
@@ -252,6 +271,7 @@ def _files(
         setup = BalancerSetup(
             servers=tuple(Upstream(s.name, s.address.reachable) for s in servers),
             listen=public,
+            algorithm=algorithm,
             directory=machine.directory,
             workers=2,
             connections=min(MOST_CONNECTIONS, (machine.files - SPARE_FILES) // 2),

@@ -37,7 +37,8 @@ the five that are promised. The broker goes last, so that no server mourns it.""
 class Backoff:
     """How long to wait before a restart. Durations are seconds."""
 
-    first: float = 0.5
+    first: float = 0.1
+    """Short, since clients that lost a server come back after half a second or more, and are to find it."""
     factor: float = 2.0
     most: float = 8.0
     forgiven_after: float = 10.0
@@ -45,7 +46,7 @@ class Backoff:
 
     def delay(self, failures: int) -> float:
         """Return the wait after the ``failures``-th death in a row, counted from 1."""
-        return float(min(self.most, self.first * self.factor ** (failures - 1)))
+        return float(min(self.most, self.first * self.factor ** min(failures - 1, 32)))
 
 
 class Supervisor:

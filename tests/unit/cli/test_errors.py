@@ -36,6 +36,9 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[object, st
         (["serve", "shoal.errors:ShoalError"], "the class ShoalError"),
         (["balancer", "apache"], "'apache' is not one of nginx, haproxy"),
         (["balancer", "nginx", "--servers", "ws1"], "'ws1' is no address"),
+        (["balancer", "nginx", "--servers", "a.b=ws1:1"], "'a.b' cannot stand in a session's id"),
+        (["balancer", "nginx", "--servers", "one=ws1:1,one=ws2:1"], "two servers are called 'one'"),
+        (["balancer", "nginx", "--algorithm", "random"], "--algorithm random: use one of leastconn, roundrobin"),
         (["emit", "x", "{broken"], "'{broken' is no JSON"),
     ],
 )
@@ -69,10 +72,10 @@ def test_the_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_servers_and_the_port_of_a_balancer_can_be_named(capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = run(capsys, "balancer", "haproxy", "--servers", "a:1,b:2", "--listen", "10.0.0.1:80")
+    code, out, _ = run(capsys, "balancer", "haproxy", "--servers", "a:1,two=b:1", "--listen", "10.0.0.1:80")
     assert code == 0
-    assert "server a a:1" in out
-    assert "server b b:2" in out
+    assert "server 1   a:1" in out
+    assert "server two b:1" in out
     assert "bind 10.0.0.1:80" in out
 
 

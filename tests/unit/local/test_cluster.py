@@ -26,6 +26,7 @@ def test_the_demo_says_what_to_open_and_what_to_type() -> None:
     assert "1111, 2222, 3333, 4444" in text
     assert "redis://127.0.0.1:40123 (redis-server)" in text
     assert "nginx, round robin, on port 8080" in text
+    assert "nginx, least connections, on port 8080" in words(app=DEMO, algorithm="leastconn")
 
 
 def test_an_application_of_ones_own_is_told_nothing_about_the_chat() -> None:

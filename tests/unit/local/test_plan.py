@@ -79,6 +79,11 @@ def test_with_a_balancer_no_port_is_shared() -> None:
     assert "--shared-port" not in plan(balancer="nginx").servers[0].argv
 
 
+def test_new_sessions_take_turns_unless_told_otherwise() -> None:
+    assert "least_conn;" not in dict(plan(balancer="nginx").files)["/private/nginx.conf"]
+    assert "least_conn;" in dict(plan(balancer="nginx", algorithm="leastconn").files)["/private/nginx.conf"]
+
+
 def test_every_file_lies_in_the_private_directory_and_every_configuration_is_among_them() -> None:
     made = plan(balancer="nginx")
     paths = [path for path, _ in made.files]
@@ -128,6 +133,8 @@ def test_default_ports_repeat_a_digit() -> None:
         ({"host": "a b"}, "'a b' is no host"),
         ({"host": "a;b"}, "'a;b' is no host"),
         ({"balancer": "apache"}, "haproxy, nginx, kernel"),
+        ({"balancer": "kernel", "algorithm": "leastconn"}, "--algorithm leastconn needs haproxy or nginx"),
+        ({"algorithm": "random"}, "use one of leastconn, roundrobin"),
         ({"broker": "localhost:6379"}, "redis://host:port"),
         ({"broker": "redis://localhost:port"}, "broker 'redis://localhost:port'"),
         ({"broker": "memory://"}, "--servers 1"),
