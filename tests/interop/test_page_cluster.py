@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Iterator
 
 import psutil
 import pytest
+from tests.cluster_process import free_ports
 from tests.interop.browser import Window, Windows, chromium, window
-from tests.servers import ServerProcess, free_port, tracebacks
+from tests.requirements import need
+from tests.servers import ServerProcess, tracebacks
 
 __all__ = ["chromium", "window"]  # fixtures
 
@@ -20,10 +23,10 @@ ENOUGH_WINDOWS = 8  # a round-robin balancer that also answers the pages' other 
 class Cluster(ServerProcess):
     """`shoal up` as a real process."""
 
-    def __init__(self) -> None:
-        self.nodes = sorted(str(free_port()) for _ in range(4))
-        port = free_port()
-        argv = [sys.executable, "-m", "shoal", "up", "--ports", ",".join(self.nodes), "--port", str(port)]
+    def __init__(self, *arguments: str) -> None:
+        port, *ports = free_ports(5)
+        self.nodes = sorted(map(str, ports))
+        argv = [sys.executable, "-m", "shoal", "up", "--ports", ",".join(self.nodes), "--port", str(port), *arguments]
         super().__init__(argv, port)
 
     def tells(self, line: str) -> bool:
@@ -41,7 +44,13 @@ class Cluster(ServerProcess):
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    up = Cluster()
+    with running() as up:
+        yield up
+
+
+@contextlib.contextmanager
+def running(*arguments: str) -> Iterator[Cluster]:
+    up = Cluster(*arguments)
     try:
         up.wait_until_up()
         wait_for_every_server(up)
@@ -140,3 +149,30 @@ def test_a_window_whose_server_dies_goes_on_with_another(cluster: Cluster, windo
     one.run("void ws.emit('chat', 'I am back')")
     two.prints(f"{node_of(one)}: I am back")
     one.page.get_by_text(f"back, now on server {node_of(one)}").wait_for()
+
+
+@pytest.mark.parametrize("balancer", ["haproxy", "nginx"])
+def test_windows_come_to_the_servers_by_turns(balancer: str, window: Windows) -> None:
+    """Each next window is on the next server, though each asks for files too; all of them upgrade."""
+    need(balancer)
+    with running("--balancer", balancer) as up:
+        opened = [window(up.url) for _ in range(8)]
+        first = up.nodes.index(node_of(opened[0]))
+        assert [node_of(each) for each in opened] == [up.nodes[(first + turn) % 4] for turn in range(8)]
+        for each in opened:
+            each.until(lambda each=each: each.run(TRANSPORT) == "websocket", "the connection was never upgraded")
+            assert each.errors == []
+
+
+TRANSPORT = "ws.io.engine.transport.name"
+
+
+def test_without_a_balancer_that_reads_session_ids_windows_use_websockets_alone(window: Windows) -> None:
+    """With the kernel's balancing the page works too, and its polling does not fail at random."""
+    with running("--balancer", "kernel") as up:
+        one, two = window(up.url), window(up.url)
+        assert [each.run(TRANSPORT) for each in (one, two)] == ["websocket"] * 2
+        one.run("void ws.emit('chat', 'hello')")
+        for each in (one, two):
+            each.prints(f"{node_of(one)}: hello")
+            assert each.errors == []

@@ -15,4 +15,6 @@ from .page import Page
 __all__ = ["app", "io"]
 
 io = Server()
-app = io.asgi(Page(while_serving=open_chat(io).telling))
+# The client begins with polling. Only where the server does not take that, the page tells it what to use.
+only = () if "polling" in io.settings.transports else io.settings.transports
+app = io.asgi(Page(while_serving=open_chat(io).telling, transports=only))

@@ -237,15 +237,18 @@ def _plan_broker(options: Options, machine: Machine) -> Process:
 def _plan_server(options: Options, machine: Machine, address: Address, broker: str, balancer: str) -> Process:
     name = str(address.port)
     arguments = ["--host", address.host, "--port", name, "--node", name, "--log-level", options.log_level]
+    # The broker's URL may hold a password: the environment is private, a command line is not.
+    environment = [("SHOAL_NODE", name), ("SHOAL_BROKER", broker), ("PYTHONUNBUFFERED", "1")]
     if balancer == "kernel":
         arguments += ["--shared-port", str(options.port)]
+        # It cannot read session ids: the requests of a polling session would come to any server.
+        environment += [("SHOAL_TRANSPORTS", "websocket")] if len(_ports(options)) > 1 else []
     return Process(
         name=name,
         role="server",
         argv=serve_argv(machine.python, options.app, *arguments),
         address=address,
-        # The broker's URL may hold a password: the environment is private, a command line is not.
-        environment=(("SHOAL_NODE", name), ("SHOAL_BROKER", broker), ("PYTHONUNBUFFERED", "1")),
+        environment=tuple(environment),
     )
 
 
