@@ -19,7 +19,7 @@ import pytest
 from tests.internals import ticker
 from tests.requirements import needs_io_uring
 from tests.unit.fanout.recording import Wire
-from tests.unit.fanout.test_ticker import Member, World, town
+from tests.unit.fanout.world import Member, World, town
 
 from shoal import Server
 from shoal.fanout import ring, writer

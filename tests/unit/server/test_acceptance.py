@@ -7,19 +7,10 @@ from typing import Any
 
 import pytest
 from tests.internals import rooms
+from tests.unit.server.connections import drain
 
-from shoal import ConnectionRefused, Server, Socket
-from shoal.testing import TestConnection, TestServer, async_test
-
-
-async def drain(connection: TestConnection) -> list[str | bytes]:
-    """All packets that came."""
-    packets = []
-    while True:
-        try:
-            packets.append(await connection.receive(timeout=0.1))
-        except TimeoutError:
-            return packets
+from shoal import Server, Socket
+from shoal.testing import TestServer, async_test
 
 
 @async_test
@@ -98,121 +89,6 @@ async def test_the_order_is_middleware_connect_handler_acceptance() -> None:
         client = await server.connect()
         assert io.sockets[client.id].connected
     assert steps == [("first", 0, False), ("second", 0, False), ("connect", 1, False), ("connection", 1, False)]
-
-
-class TestRefusal:
-    @pytest.mark.parametrize("where", ["middleware", "connect"])
-    @pytest.mark.parametrize("is_async", [False, True])
-    def test_middleware_and_connect_handlers_may_refuse(self, where: str, is_async: bool) -> None:
-        """The client gets message and data, nothing that was emitted, and is in no room; no disconnect handler runs."""
-
-        @async_test
-        async def check() -> None:
-            io = Server()
-            gone: list[str] = []
-            io.on("disconnect")(lambda socket, reason: gone.append(reason))
-
-            def refuse(socket: Socket) -> None:
-                socket.emit("secret")
-                socket.join("room")
-                io.emit("secret too")
-                raise ConnectionRefused("no", data={"code": 7})
-
-            async def refuse_later(socket: Socket) -> None:
-                await asyncio.sleep(1)
-                refuse(socket)
-
-            (io.use if where == "middleware" else io.on("connect"))(refuse_later if is_async else refuse)
-            async with TestServer(io) as server:
-                connection = await server.open()
-                connection.send("40")
-                await server.clock.advance(2)
-                assert await drain(connection) == ['44{"message":"no","data":{"code":7}}']
-                assert connection.open
-                assert io.sockets == {}
-                assert rooms(io.of("/")).names() == []
-            assert gone == []
-
-        check()
-
-    @async_test
-    async def test_an_exception_refuses_without_telling_why(
-        self,
-    ) -> None:
-        io = Server()
-        io.use(lambda socket: 1 / 0)
-        async with TestServer(io) as server:
-            with pytest.raises(ConnectionRefused, match="internal error") as caught:
-                await server.connect()
-            assert caught.value.data is None
-            assert io.stats.handler_errors == 1
-
-    @async_test
-    async def test_a_cancelled_await_in_a_handler_refuses_too(self) -> None:
-        """The handler is not cancelled, something that it waited for is."""
-        io = Server()
-
-        @io.use
-        async def middleware(socket: Socket) -> None:
-            future = asyncio.get_running_loop().create_future()
-            future.cancel()
-            await future
-
-        async with TestServer(io) as server:
-            with pytest.raises(ConnectionRefused, match="internal error"):
-                await server.connect()
-
-    @pytest.mark.parametrize("data", [b"binary", {"deep": b"binary"}, object()])
-    def test_data_that_cannot_be_sent_is_left_out(self, data: Any) -> None:
-        """The client is refused all the same, with the message."""
-
-        @async_test
-        async def check() -> None:
-            io = Server()
-
-            @io.use
-            def refuse(socket: Socket) -> None:
-                raise ConnectionRefused("no", data=data)
-
-            async with TestServer(io) as server:
-                with pytest.raises(ConnectionRefused, match="no") as caught:
-                    await server.connect()
-                assert caught.value.data is None
-
-        check()
-
-    @async_test
-    async def test_a_refused_client_may_try_again(self) -> None:
-        """On the same connection, with better credentials."""
-        io = Server()
-
-        @io.use
-        def check(socket: Socket) -> None:
-            if socket.handshake.auth.get("token") != "good":
-                raise ConnectionRefused("bad token")
-
-        async with TestServer(io) as server:
-            connection = await server.open()
-            connection.send('40{"token":"bad"}')
-            assert await connection.receive() == '44{"message":"bad token"}'
-            connection.send('40{"token":"good"}')
-            assert str(await connection.receive()).startswith("40")
-
-    @async_test
-    async def test_a_later_handler_is_not_asked_after_a_refusal(self) -> None:
-        io = Server()
-        asked: list[str] = []
-
-        @io.use
-        def first(socket: Socket) -> None:
-            raise ConnectionRefused
-
-        io.use(lambda socket: asked.append("middleware"))
-        io.on("connect")(lambda socket: asked.append("connect"))
-        async with TestServer(io) as server:
-            with pytest.raises(ConnectionRefused, match="connection refused"):
-                await server.connect()
-        assert asked == []
 
 
 class TestImpatience:
