@@ -56,7 +56,7 @@ class Handshake:
         async with client(endpoint) as someone:
             assert len({await someone.open() for _ in range(20)}) == 20
 
-    @pytest.mark.parametrize("query", ["transport=polling", "EIO=abc&transport=polling", "EIO=2&transport=polling"])
+    @pytest.mark.parametrize("query", ["transport=polling", "EIO=abc&transport=polling", "EIO=3&transport=polling"])
     @case
     async def test_polling_refuses_another_protocol_version(self, endpoint: Endpoint, query: str) -> None:
         """A missing or foreign EIO is answered with 400, code 5."""
@@ -107,7 +107,9 @@ class Handshake:
             is_handshake(await frames.open_packet(), [], self.ping_timeout)
 
     @stricter("Node switches protocols first and writes its HTTP refusal into the open WebSocket")
-    @pytest.mark.parametrize("query", ["transport=websocket", "EIO=abc&transport=websocket"])
+    @pytest.mark.parametrize(
+        "query", ["transport=websocket", "EIO=abc&transport=websocket", "EIO=3&transport=websocket"]
+    )
     @case
     async def test_websocket_refuses_another_protocol_version(self, endpoint: Endpoint, query: str) -> None:
         """A WebSocket with a missing or foreign EIO is refused before it opens."""

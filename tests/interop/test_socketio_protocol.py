@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 from tests.interop.contracts import Closing, Handshake, Heartbeat, Upgrade
-from tests.interop.wire import Client, Endpoint, Frames, case, client
-from tests.servers import lanes, serving, tracebacks
+from tests.interop.wire import POLLING, Client, Endpoint, Frames, case, client, parse_open
+from tests.servers import lanes, serving, stricter, tracebacks
+from websockets.exceptions import InvalidStatus
 
 TWO_PLACEHOLDERS = '{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}'
 TWO_FRAMES: list[str | bytes] = [b"\x01\x02\x03", b"\x04\x05\x06"]
@@ -53,6 +54,36 @@ async def connected(someone: Client) -> Frames:
 
 class TestHandshake(Handshake):
     pass
+
+
+class TestOtherTimes:
+    """Clients of Socket.IO 2, which speak Engine.IO 3, and what was there before browsers could ask another origin."""
+
+    @stricter("Node switches protocols first and writes its HTTP refusal into the open WebSocket")
+    @case
+    async def test_a_websocket_of_engine_io_3_is_told_why(self, endpoint: Endpoint) -> None:
+        """It is refused as a GET is: 400, and code 5 with Node's words."""
+        async with client(endpoint) as someone:
+            with pytest.raises(InvalidStatus) as caught:
+                await someone.websocket("EIO=3&transport=websocket")
+            assert caught.value.response.status_code == 400
+            refusal = {"code": 5, "message": "Unsupported protocol version"}
+            assert json.loads(caught.value.response.body) == refusal
+
+    @stricter("Node answers with a script")
+    @case
+    async def test_a_request_for_jsonp_is_like_any_other(self, endpoint: Endpoint) -> None:
+        """What it calls its callback is nowhere in the answer, which is no script; a form is no payload."""
+        async with client(endpoint) as someone:
+            response = await someone.get(f"{POLLING}&j=0")
+            sid = parse_open(response.text)["sid"]
+            assert response.headers["content-type"].lower().startswith("text/plain")
+            await someone.push(f"{sid}&j=0", "40")
+            reply, auth = await someone.packets(f"{sid}&j=0", 2)
+            reply_of(reply, "40")
+            assert auth == '42["auth",{}]'
+            await someone.push(f"{sid}&j=0", "d=42%5B%22message%22%5D")
+            assert (await someone.poll(sid)).status_code == 400
 
 
 class TestHeartbeat(Heartbeat):
