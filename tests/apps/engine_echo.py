@@ -2,7 +2,7 @@
 
 from shoal import Engine
 
-engine = Engine(path="/engine.io/", ping_interval=0.3, ping_timeout=0.2, max_payload=1_000_000)
+engine = Engine(path="/engine.io/", ping_interval=0.3, ping_timeout=1.0, max_payload=1_000_000)
 
 
 @engine.on("message")

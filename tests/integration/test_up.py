@@ -32,6 +32,21 @@ async def app(scope, receive, send):
     await send({"type": "http.response.body", "body": os.environ["SHOAL_NODE"].encode()})
 """
 
+TALKATIVE = """
+import asyncio
+import tiny
+
+async def talk():
+    while True:
+        print("another thing")
+        await asyncio.sleep(0.05)
+
+async def app(scope, receive, send):
+    talking = asyncio.create_task(talk())
+    await tiny.app(scope, receive, send)
+    talking.cancel()
+"""
+
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Up]]:
@@ -150,11 +165,13 @@ def test_a_stop_while_starting_leaves_nothing(start: Callable[..., Up]) -> None:
 
 
 def test_a_reader_that_goes_away_ends_everything(tmp_path: Path) -> None:
+    """With the first line that nobody reads it ends in good order. The application sees to it that there is one."""
     need("redis-server", "valkey-server")
     (tmp_path / "tiny.py").write_text(TINY)
+    (tmp_path / "talkative.py").write_text(TALKATIVE)
     (tmp_path / "temporary").mkdir()
     public, port = free_ports(2)
-    command = f"{sys.executable} -m shoal up --app tiny:app --balancer kernel --port {public} --ports {port}"
+    command = f"{sys.executable} -m shoal up --app talkative:app --balancer kernel --port {public} --ports {port}"
     head = subprocess.run(
         f"{command} | head -1",
         shell=True,
@@ -165,7 +182,7 @@ def test_a_reader_that_goes_away_ends_everything(tmp_path: Path) -> None:
         check=True,
         text=True,
     )
-    assert head.stdout.endswith(f"{port} is listening on port: {port}\n")
+    assert head.stdout == f"{port}  | another thing\n"
     assert head.stderr == ""
     assert_free(public, port)
     assert not list((tmp_path / "temporary").iterdir())

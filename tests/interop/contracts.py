@@ -1,7 +1,7 @@
 """What every Engine.IO v4 endpoint does, Socket.IO's included: handshake, heartbeat, closing, upgrade.
 
 Each class is a contract. A test module makes it real by inheriting it and providing the fixture `endpoint`. The
-servers behind announce a ping interval of 300 ms, a ping timeout of 200 ms unless the class says otherwise, and a
+servers behind announce a ping interval of 300 ms, a ping timeout of a second unless the class says otherwise, and a
 maximum payload of 1,000,000 bytes.
 """
 
@@ -38,7 +38,7 @@ async def is_gone(someone: Client, sid: str) -> None:
 class Handshake:
     """Opening a session, and every way of asking wrongly."""
 
-    ping_timeout = 200  # milliseconds
+    ping_timeout = 1000  # milliseconds
 
     @case
     async def test_polling_opens_a_session(self, endpoint: Endpoint) -> None:
@@ -152,12 +152,12 @@ class Heartbeat:
             frames = await someone.websocket()
             await frames.open_packet()
             for _ in range(3):
-                assert await frames.next() == "2"
+                await frames.ping()
                 await frames.send("3")
 
     @case
     async def test_polling_session_dies_in_silence(self, endpoint: Endpoint) -> None:
-        """Half a second after the OPEN packet, to the millisecond, a session without pong is gone.
+        """1.3 seconds after the OPEN packet, to the millisecond, a session without pong is gone.
 
         Eight sessions, opened one after another, because the margin is the time of one request.
         """
@@ -166,7 +166,7 @@ class Heartbeat:
             async def one() -> int:
                 sid = await someone.open()
                 opened = time.monotonic()
-                await asyncio.sleep(0.5 - (time.monotonic() - opened))
+                await asyncio.sleep(1.3 - (time.monotonic() - opened))
                 return (await someone.poll(sid)).status_code
 
             await someone.open()  # the connection is warm
@@ -184,7 +184,7 @@ class Heartbeat:
             await frames.open_packet()
             opened = time.monotonic()
             assert await frames.closed(5.0) == ["2"]
-            assert 0.45 < time.monotonic() - opened < 3.0
+            assert 1.25 < time.monotonic() - opened < 4.0
 
 
 class Closing:
@@ -195,11 +195,10 @@ class Closing:
         """A waiting GET is released with a noop, and the session is gone."""
         async with client(endpoint) as someone:
             sid = await someone.open()
-            waiting = asyncio.create_task(someone.poll(sid))
+            waiting = asyncio.create_task(someone.poll_past_pings(sid))
             await asyncio.sleep(0.02)  # the GET must be there first; the other order is also legal
             assert (await someone.push(sid, "1")).status_code == 200
-            response = await waiting
-            assert (response.status_code, response.text) == (200, "6")
+            assert await waiting == (200, "6")
             await is_gone(someone, sid)
 
     @stricter("Node leaves it to the ping timeout")
@@ -210,7 +209,7 @@ class Closing:
             frames = await someone.websocket()
             await frames.open_packet()
             await frames.send("1")
-            assert await frames.closed_though_ponging(2.0) == []
+            assert await frames.closed_though_ponging() == []
 
     @case
     async def test_a_dropped_websocket_ends_the_session(self, endpoint: Endpoint) -> None:
@@ -230,13 +229,12 @@ class Upgrade:
         """The probe is answered, and the GET that waits gets a noop, so that the client can switch."""
         async with client(endpoint) as someone:
             sid = await someone.open()
-            waiting = asyncio.create_task(someone.poll(sid))
+            waiting = asyncio.create_task(someone.poll_past_pings(sid))
             await asyncio.sleep(0.02)
             frames = await someone.websocket(f"{WEBSOCKET}&sid={sid}")
             await frames.send("2probe")
             assert await frames.next() == "3probe"
-            response = await waiting
-            assert (response.status_code, response.text) == (200, "6")
+            assert await waiting == (200, "6")
 
     @case
     async def test_a_poll_after_the_probe_is_released(self, endpoint: Endpoint) -> None:
@@ -246,8 +244,7 @@ class Upgrade:
             frames = await someone.websocket(f"{WEBSOCKET}&sid={sid}")
             await frames.send("2probe")
             assert await frames.next() == "3probe"
-            response = await someone.poll(sid)
-            assert (response.status_code, response.text) == (200, "6")
+            assert await someone.poll_past_pings(sid) == (200, "6")
 
     @case
     async def test_polling_ends_with_the_upgrade(self, endpoint: Endpoint) -> None:
@@ -259,7 +256,7 @@ class Upgrade:
             await frames.send("5")
             assert await frames.next() == "3probe"
             await is_gone(someone, sid)
-            assert await frames.next() == "2"
+            await frames.ping()
 
     @case
     async def test_a_second_websocket_is_accepted_and_closed(self, endpoint: Endpoint) -> None:
@@ -271,10 +268,10 @@ class Upgrade:
             await first.send("5")
             assert await first.next() == "3probe"
             second = await someone.websocket(f"{WEBSOCKET}&sid={sid}")
-            assert await second.closed(2.0) == []
-            assert await first.next() == "2"
+            assert await second.closed() == []
+            await first.ping()
             await first.send("3")
-            assert await first.next() == "2"
+            await first.ping()
 
     @case
     async def test_an_unknown_session_cannot_upgrade(self, endpoint: Endpoint) -> None:
