@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.fuzz import examples
 
-from shoal import AckTimeout, Server, Socket
+from shoal import AckTimeout, ConnectionRefused, Server, Socket
 from shoal.testing import TestServer, async_test, run
 
 
@@ -257,6 +258,44 @@ class TestBackPressure:
             assert handled == list(range(50))
             assert max(waiting) <= 8
             assert not session.paused
+
+    @pytest.mark.parametrize("end", ["refused", "left in middleware", "disconnected"])
+    def test_reading_goes_on_when_the_events_that_wait_are_dropped(self, end: str) -> None:
+        """The connection outlives the socket: it may connect again."""
+
+        @async_test
+        async def check() -> None:
+            io = Server(max_waiting_events=4)
+            gate = asyncio.Event()
+
+            @io.use
+            async def middleware(socket: Socket) -> None:
+                if end != "disconnected" and not gate.is_set():
+                    await gate.wait()
+                    if end == "refused":
+                        raise ConnectionRefused
+                    await socket.disconnect()
+
+            io.on("slow")(lambda socket: gate.wait())
+            async with TestServer(io) as server:
+                connection = await server.open()
+                [session] = io.engine.sessions.values()
+                connection.send("40")
+                await server.settle()
+                for _ in range(5 if end == "disconnected" else 4):
+                    connection.send('42["slow"]')
+                await server.settle()
+                assert session.paused
+                for socket in io.sockets.values():
+                    await socket.disconnect()
+                gate.set()
+                await server.settle()
+                assert not session.paused
+                connection.send("40")
+                await server.settle()
+                assert len(io.sockets) == 1
+
+        check()
 
     @async_test
     async def test_an_answer_that_was_not_read_is_a_timeout_of_that_call_only(self) -> None:
