@@ -290,7 +290,6 @@ class Client:
         """End the client's sockets in all namespaces, and close the connection."""
         for socket in list(self.sockets.values()):
             socket.disconnect()
-        self._context.ticker.seal()
         self.connection.close("forced server close")
 
     def closed(self, reason: str) -> None:

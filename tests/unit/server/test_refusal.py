@@ -126,3 +126,20 @@ class TestRefusal:
             with pytest.raises(ConnectionRefused, match="connection refused"):
                 await server.connect()
         assert asked == []
+
+    @async_test
+    async def test_a_refusal_comes_behind_what_was_emitted_before(self) -> None:
+        """To another namespace of the same connection, too: what a client gets is in the order of the calls."""
+        io = Server()
+
+        @io.of("/closed").use
+        def refuse(socket: Socket) -> None:
+            io.emit("before")
+            raise ConnectionRefused("no")
+
+        async with TestServer(io) as server:
+            connection = await server.open()
+            connection.send("40")
+            await connection.receive()
+            connection.send("40/closed")
+            assert await drain(connection) == ['42["before"]', '44/closed,{"message":"no"}']
