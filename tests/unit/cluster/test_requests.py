@@ -275,6 +275,18 @@ class TestPresence:
             assert list(nodes[1].link.peers.names().values()) == ["a"]
 
     @async_test
+    async def test_a_node_that_is_at_work_on_a_question_leaves_in_order(self) -> None:
+        """Nobody waits for its answer."""
+        async with cluster("a", "b") as nodes:
+            nodes[1].io.on_server("slow")(lambda: asyncio.sleep(1_000))
+            call = asyncio.create_task(nodes[0].io.server_side_call("slow", timeout=500))
+            await nodes.settle()
+            await nodes[1].io.close()
+            async with asyncio.timeout(10):
+                assert (await call).responses == []
+            assert nodes[0].link.peers.names() == {}
+
+    @async_test
     async def test_goodbye_is_said_and_heard(self) -> None:
         async with cluster("a", "b") as nodes:
             nodes.spy.subscribe("shoal#")
@@ -325,6 +337,17 @@ class TestStrangers:
             await nodes.settle()
             nodes[0].io.emit("fine")
             assert await client.receive() == ("fine",)
+
+    @async_test
+    async def test_a_question_that_cannot_be_read_is_logged(self, caplog: pytest.LogCaptureFixture) -> None:
+        """In one line: it is the other node's fault."""
+        async with cluster("a") as nodes:
+            no_utf8 = Request("id", "fetch", msgspec.Raw(b"\xa1\xff"), 1.0)
+            nodes.spy.publish("shoal#", encode(Message("stranger", [no_utf8])))
+            await nodes.settle()
+        [record] = [record for record in caplog.records if record.levelno >= logging.WARNING]
+        assert record.getMessage().startswith("request 'fetch' of another node: not a message of a node")
+        assert record.exc_info is None
 
     @async_test
     async def test_questions_at_work_are_bounded(self) -> None:
