@@ -78,10 +78,10 @@ backend shoal
     http-request set-header X-Forwarded-Proto http unless {{ ssl_fc }}
     # /readyz answers 503 while a server cannot reach the broker. It keeps its clients but gets no new ones. An
     # application that knows no /readyz answers 404 and counts as ready. A server that comes back is seen within a
-    # quarter of a second: the clients that it sent away return after half a second or more, and are to find it.
+    # tenth of a second: the clients that it sent away return after half a second or more, and are to find it.
     option httpchk GET /readyz
     http-check expect ! rstatus ^5
-    default-server check inter 1s fastinter 250ms downinter 250ms fall 2 rise 1{resolve}
+    default-server check inter 1s fastinter 250ms downinter 100ms fall 2 rise 1{resolve}
 {servers}
 
 # Sessions. A new one goes {new_session}
