@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Protocol
 
 import uvloop
 from tests.brokers import Broker
 
-from shoal.bus import Bus, BusLimits, MemoryBus, MemoryHub, open_bus
+from shoal.bus import Bus, BusLimits, LogOptions, MemoryBus, MemoryHub, open_bus
 from shoal.bus.base import BUFFER_BYTES
 
 PATIENCE = 8.0  # seconds for anything that is expected to happen
@@ -135,12 +136,17 @@ class MemoryRig:
 class RedisRig:
     """Buses of one broker process, which is killed and started again."""
 
-    def __init__(self, broker: Broker, loop: str) -> None:
+    def __init__(self, broker: Broker, loop: str, streams: bool = False) -> None:
         self.broker = broker
+        self.streams = streams
         self.loop_factory = LOOPS[loop]
 
     def open(self, limits: BusLimits | None = None) -> Bus:
-        return open_bus(self.broker.url, limits=limits or quick())
+        if not self.streams:
+            return open_bus(self.broker.url, limits=limits or quick())
+        options = LogOptions("shoal", secrets.token_hex(3), 1_000, 300.0)
+        url = self.broker.url.replace("redis://", "redis+streams://")
+        return open_bus(url, limits=limits or quick(), options=options)
 
     def cut(self) -> None:
         self.broker.kill()

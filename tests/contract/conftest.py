@@ -14,7 +14,7 @@ from tests.requirements import missing  # noqa: E402
 
 from shoal.local.broker import find_broker  # noqa: E402
 
-KINDS = ("memory", "redis-asyncio", "redis-uvloop")
+KINDS = ("memory", "redis-asyncio", "redis-uvloop", "streams-asyncio", "streams-uvloop")
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +32,7 @@ def rig(request: pytest.FixtureRequest, shared_broker: Broker | None) -> Rig:
     """Every bus, on a broker that stays."""
     if request.param == "memory":
         return MemoryRig()
-    return RedisRig(shared_broker or missing(NO_BROKER), request.param.partition("-")[2])
+    return _redis(request.param, shared_broker or missing(NO_BROKER))
 
 
 @pytest.fixture(params=KINDS)
@@ -42,4 +42,9 @@ def fragile_rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
         yield MemoryRig()
         return
     with Broker() as broker:
-        yield RedisRig(broker, request.param.partition("-")[2])
+        yield _redis(request.param, broker)
+
+
+def _redis(kind: str, broker: Broker) -> RedisRig:
+    name, _, loop = kind.partition("-")
+    return RedisRig(broker, loop, streams=name == "streams")

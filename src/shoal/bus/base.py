@@ -6,11 +6,11 @@ it never looks into a payload. ``tests/contract/test_bus.py`` holds every implem
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
-from ..errors import ConfigurationError
+from ..errors import BrokerError, ConfigurationError
 
 __all__ = [
     "BACKOFF_FIRST",
@@ -24,6 +24,8 @@ __all__ = [
     "Bus",
     "BusLimits",
     "BusStats",
+    "LogBus",
+    "LogOptions",
     "OnMessage",
     "OnState",
     "encode_channel",
@@ -96,6 +98,29 @@ class BusStats:
     """Times the link came back after it had been up."""
 
 
+class LogOptions(NamedTuple):
+    """What the logs of a cluster are like."""
+
+    prefix: str
+    """First part of every key."""
+    sender: str
+    """Counts its messages under this name: the node's tag."""
+    length: int
+    """Messages that each log keeps, at least."""
+    lifetime: float
+    """Seconds after its last message for which a log is kept."""
+
+    @property
+    def counter(self) -> bytes:
+        """Key of the epoch and the newest number."""
+        return f"{self.prefix}#number".encode()
+
+    @property
+    def logs(self) -> bytes:
+        """What the keys of logs begin with."""
+        return f"{self.prefix}#log#".encode()
+
+
 class Bus(Protocol):
     """Carries bytes on channels. All methods are called on the loop that ``start`` ran on.
 
@@ -143,6 +168,32 @@ class Bus(Protocol):
 
     async def close(self) -> None:
         """Flush for up to ``CLOSE_FLUSH`` seconds, then disconnect. Idempotent. Leaves no task and no socket."""
+
+
+class LogBus(Bus, Protocol):
+    """A bus that also keeps messages in logs, numbered. See :class:`.redis_streams.RedisStreamsBus`."""
+
+    options: LogOptions
+    epoch: str
+    epochs: int
+    catching_up: bool
+    logs: Callable[[], Iterable[str]]
+    on_entry: Callable[[int, bytes], None]
+    on_gap: Callable[[Iterable[str] | None], None]
+
+    @property
+    def last(self) -> int:
+        """The newest number that was received."""
+
+    def append(
+        self, channel: str, log: str, payload: bytes, done: Callable[[BrokerError | None], None] | None = None
+    ) -> None:
+        """Number a message, keep it in a log, and publish it on a channel."""
+
+    def run(
+        self, script: bytes, keys: Iterable[bytes], args: Iterable[bytes | int], answer: Callable[[Any], None]
+    ) -> None:
+        """Call a script of the broker; its answer comes in line with the messages."""
 
 
 def encode_channel(channel: str) -> bytes:

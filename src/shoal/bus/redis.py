@@ -141,6 +141,7 @@ class RedisBus:
                 await link.close()
 
     async def _connect(self) -> None:
+        """Open the connections, place the subscriptions, and send what waits."""
         timeout = self._limits.connect_timeout
         publish = functools.partial(PublishLink, self._publisher, self._link_is_down)
         subscribe = functools.partial(SubscribeLink, self._subscriptions, self._link_is_down)

@@ -47,10 +47,6 @@ class SubscribeLink(RedisLink):
         except (hiredis.ProtocolError, TypeError) as error:  # TypeError: a list where a name was due
             self.lose(f"the broker broke its protocol: {error}")
 
-    def reject(self, reply: Any) -> None:
-        """A reply that is no message and no confirmation: the broker refuses a channel, or is none."""
-        self.lose(str(reply) if isinstance(reply, Exception) else "the broker sent something that was not asked for")
-
 
 class Subscriptions:
     """The wanted channels, and their state on the current link.
@@ -66,7 +62,7 @@ class Subscriptions:
         self._stats = stats
         self._probe_channel = encode_channel(probe_channel)
         self._wanted: dict[bytes, str] = {}
-        self._link: SubscribeLink | None = None
+        self._link: RedisLink | None = None
         self._ordered: set[bytes] = set()  # channels that the broker was told to send
         self._changed: dict[bytes, None] = {}  # in this turn of the loop; ordered
         self._orders: deque[tuple[bytes, bytes]] = deque()  # not written yet: command, channel
@@ -89,7 +85,7 @@ class Subscriptions:
         if self._wanted.pop(name, None) is not None:
             self._change(name)
 
-    def attach(self, link: SubscribeLink) -> None:
+    def attach(self, link: RedisLink) -> None:
         """Order everything that is wanted through ``link``."""
         self._link = link
         self._ordered.clear()
@@ -115,7 +111,7 @@ class Subscriptions:
         """Wait until all that was ordered before this call is confirmed; see :meth:`shoal.bus.Bus.settled`."""
         if self._link is None:
             return False
-        self._flush()
+        self.flush()
         if self._confirmed >= self._asked:
             return True
         waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -156,11 +152,25 @@ class Subscriptions:
                 except Exception:  # whatever the layer above raises: the next message must arrive all the same
                     logger.exception("a message on %r was not handled", channel)
             elif reply.__class__ is list and len(reply) == 3 and reply[0] in (b"subscribe", b"unsubscribe"):
-                self._confirm()
+                self.confirm()
             else:
                 if self._link is not None:
                     self._link.reject(reply)
                 return
+
+    def wants(self, name: bytes) -> bool:
+        """Whether a channel of this name is wanted."""
+        return name in self._wanted
+
+    def deliver(self, name: bytes, payload: bytes) -> None:
+        """Pass on one message, as :meth:`receive` does."""
+        channel = self._wanted.get(name)
+        if channel is not None:
+            self._stats.received += 1
+            try:
+                self.on_message(channel, payload)
+            except Exception:  # as above
+                logger.exception("a message on %r was not handled", channel)
 
     def _change(self, name: bytes) -> None:
         if self._link is None:
@@ -168,9 +178,9 @@ class Subscriptions:
         self._changed[name] = None
         if not self._scheduled:
             self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._flush)
+            asyncio.get_running_loop().call_soon(self.flush)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         """Order what has changed. A channel that was left and wanted again in one turn costs nothing."""
         self._scheduled = False
         wanted = [name for name in self._changed if name in self._wanted and name not in self._ordered]
@@ -200,7 +210,8 @@ class Subscriptions:
         if blocks and self._link is not None:
             self._link.write(b"".join(blocks))
 
-    def _confirm(self) -> None:
+    def confirm(self) -> None:
+        """The broker has carried out one order."""
         self._confirmed += 1
         while self._waiters and self._waiters[0][0] <= self._confirmed:
             _resolve(self._waiters.popleft()[1], True)

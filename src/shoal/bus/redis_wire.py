@@ -104,6 +104,10 @@ class RedisLink(asyncio.BufferedProtocol):
         elif on_lost is not None:
             on_lost(reason)
 
+    def reject(self, reply: Any) -> None:
+        """A reply that is no message and no confirmation: the broker refuses a channel, or is none."""
+        self.lose(str(reply) if isinstance(reply, Exception) else "the broker sent something that was not asked for")
+
     def received(self, count: int) -> None:
         """Handle the first ``count`` bytes of ``buffer``."""
         raise NotImplementedError
