@@ -156,7 +156,8 @@ class ServerSettings(EngineSettings):
     ``_``, session ids begin with it, so that a balancer can send all requests of a session here. Empty: host name and
     process id. They are nobody's business outside, and no balancer knows them beforehand: session ids do without."""
     broker: str = "memory://"
-    """What carries broadcasts between nodes: ``memory://`` (this node alone), ``redis://host:port``."""
+    """What carries broadcasts between nodes: ``memory://`` (this node alone), ``redis://host:port`` (at most once),
+    ``redis+streams://host:port`` (kept, so that a client which comes back to any node has missed nothing)."""
     channel_prefix: str = "shoal"
     """First part of every channel name, so that clusters can share one broker."""
     connect_timeout: float = 45.0
@@ -168,9 +169,10 @@ class ServerSettings(EngineSettings):
     cleanup_empty_namespaces: bool = True
     """Forget a dynamic namespace when its last socket leaves. Node's default is not to; but then clients can make
     namespaces without end."""
-    connection_state_recovery: bool = False
+    connection_state_recovery: bool | None = None
     """Let a client that lost its connection come back to its id, rooms, data and what it missed, as Node's option of
-    that name does. For one node: it needs ``memory://``. Events then have one more argument, their offset."""
+    that name does: on one node with ``memory://``, on any node with ``redis+streams://``, where it is on unless this is
+    ``False``. Events then have one more argument, their offset."""
     max_disconnection_duration: float = 120.0
     """Seconds that such a client may be away."""
     skip_middlewares: bool = True
@@ -179,6 +181,14 @@ class ServerSettings(EngineSettings):
     """Bytes of messages that are kept for such clients. Some 35,000 of a chat's."""
     recovery_states: int = 10_000
     """Clients that may be away at once; of more, the first to leave begin anew."""
+    max_replay: int = 2_000_000
+    """Bytes that a client which comes back may be sent at once, and at most half of ``max_outbox``; with more to say it
+    begins anew. Some 10,000 messages of a chat."""
+    log_length: int = 1_000
+    """Messages that the broker keeps of each room with ``redis+streams://``. A message holds all that one turn of a
+    node's loop sent to the room. Who missed more begins anew."""
+    log_lifetime: float = 300.0
+    """Seconds after its last message for which a room's log is kept: longer than a client can be away unnoticed."""
     io_uring: bool = True
     """Send to many clients with one system call where Linux offers ``io_uring`` and nothing forbids it; under the fast
     lane with uvloop, without TLS. Elsewhere each client costs a call, whatever this says."""
@@ -201,14 +211,33 @@ class ServerSettings(EngineSettings):
     subscribe_timeout: float = 1.0
     """Seconds that ``socket.join`` waits for the broker to confirm a room's channel. The join holds without it."""
 
+    @property
+    def has_log(self) -> bool:
+        """Whether the broker keeps what is published."""
+        return self.broker.partition("://")[0].endswith("+streams")
+
+    @property
+    def recovers(self) -> bool:
+        """Whether clients may come back to their state."""
+        return self.has_log if self.connection_state_recovery is None else self.connection_state_recovery
+
     def __post_init__(self) -> None:
         EngineSettings.__post_init__(self)
         if self.parser not in ("json", "msgpack"):
             raise ConfigurationError(f"parser={self.parser!r}: use 'json' or 'msgpack'")
-        if self.connection_state_recovery and self.broker != "memory://":
+        if self.connection_state_recovery and not self.has_log and self.broker != "memory://":
             raise ConfigurationError(
-                f"connection_state_recovery works on one node only, with broker='memory://', not {self.broker!r}"
+                "connection_state_recovery needs broker='redis+streams://...', or 'memory://' for one node, not "
+                f"{self.broker!r}"
             )
+        away = self.max_disconnection_duration + self.ping_interval + 2 * self.ping_timeout
+        if self.has_log and self.recovers and self.log_lifetime < away:
+            raise ConfigurationError(
+                f"log_lifetime={self.log_lifetime!r}: a client may come back {away:g} s after its connection broke; "
+                "the log must be kept as long"
+            )
+        if self.log_length < 1:
+            raise ConfigurationError(f"log_length={self.log_length!r}: must be 1 or more")
         if re.search(r"[\s#]", self.channel_prefix):
             raise ConfigurationError(f"channel_prefix={self.channel_prefix!r}: must not contain '#' or spaces")
 
@@ -232,6 +261,10 @@ def _parse(name: str, text: str, kind: Any) -> Any:
         return tuple(part.strip() for part in text.split(",") if part.strip())
     if str in options or typing.get_origin(kind) is Literal:
         return text or (None if types.NoneType in options else "")
+    if types.NoneType in options:
+        kind = next(option for option in options if option is not types.NoneType)
+        if not text:
+            return None
     try:
         return _PARSERS[kind](text)
     except ValueError:

@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Any, Generic, TypeVar
+import secrets
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Generic, TypeVar, cast
 
-from ..bus import BusLimits, open_bus
+from ..bus import Bus, BusLimits, LogOptions, open_bus
+from ..bus.base import LogBus
 from ..cluster.link import Link
+from ..cluster.log_link import Entry, LogLink
 from ..cluster.messages import Broadcast
 from ..handlers.registry import Handlers
 from .base import Adapter
@@ -19,12 +22,17 @@ from .context import Context
 from .pubsub import PubSubAdapter
 from .recovering import RecoveringAdapter
 from .recovery import Recovery
+from .stream_recovery import RecoveringStreamsAdapter
+from .stream_state import ExpiredState
+from .stream_states import StreamStates
+from .streams import StreamsAdapter
 
-__all__ = ["Backend", "PubSub", "open_backend"]
+__all__ = ["Backend", "PubSub", "Recovering", "Streams", "open_backend"]
 
 log = logging.getLogger("shoal.server")
 
 A = TypeVar("A", bound=Adapter)
+P = TypeVar("P", bound=PubSubAdapter)
 
 
 class Backend(Generic[A]):
@@ -83,21 +91,21 @@ class Recovering(Backend[RecoveringAdapter]):
         self.recovery.close()
 
 
-class PubSub(Backend[PubSubAdapter]):
-    """Several nodes over a bus."""
+class Clustered(Backend[P]):
+    """Several nodes: what is the same whatever the broker keeps.
+
+    Args:
+        context: Of the server.
+    """
+
+    link: Link
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        settings = context.settings
-        bus = open_bus(settings.broker, limits=BusLimits(buffer_bytes=settings.broker_buffer))
-        context.stats.broker = bus.stats
-        self.link = Link(bus, context.tag, context.node, settings.channel_prefix, self._deliver, self._link_changed)
         self._started = False
+        self.link = self._make_link(self._open_bus())
         answers = self.link.requests.answers
         answers.update({kind: self._answer(kind) for kind in ACTIONS}, server_side=self._answer_server)
-
-    def make(self, name: str, handlers: Handlers, on_empty: Callable[[], None]) -> PubSubAdapter:
-        return PubSubAdapter(self.context, name, handlers, on_empty, self.link)
 
     async def start(self) -> None:
         self._started = True
@@ -105,7 +113,23 @@ class PubSub(Backend[PubSubAdapter]):
 
     async def close(self) -> None:
         if self._started:
+            self._started = False
             await self.link.close()
+            self.link.replace_bus(self._open_bus())  # one that was closed is not started again; this node may be
+
+    def _open_bus(self) -> Bus:
+        """A bus that is not started."""
+        settings = self.context.settings
+        limits = BusLimits(buffer_bytes=settings.broker_buffer)
+        # Whom the broker knows as a sender has counted its messages from 1 on.
+        sender = f"{self.context.tag}.{secrets.token_hex(4)}"
+        options = LogOptions(settings.channel_prefix, sender, settings.log_length, settings.log_lifetime)
+        bus = open_bus(settings.broker, limits=limits, options=options)
+        self.context.stats.broker = bus.stats
+        return bus
+
+    def _make_link(self, bus: Bus) -> Link:
+        raise NotImplementedError
 
     def not_ready(self) -> str | None:
         return None if self.link.up else "the link to the broker is down"
@@ -139,12 +163,104 @@ class PubSub(Backend[PubSubAdapter]):
         return None if adapter is None else await adapter.answer_server(event, args)
 
 
+class PubSub(Clustered[PubSubAdapter]):
+    """``redis://``: a message is brought at most once."""
+
+    def _make_link(self, bus: Bus) -> Link:
+        context = self.context
+        prefix = context.settings.channel_prefix
+        return Link(bus, context.tag, context.node, prefix, self._deliver, self._link_changed)
+
+    def make(self, name: str, handlers: Handlers, on_empty: Callable[[], None]) -> PubSubAdapter:
+        return PubSubAdapter(self.context, name, handlers, on_empty, self.link)
+
+
+class Streams(Clustered[StreamsAdapter]):
+    """``redis+streams://``: a message is kept, numbered, and brought once and in order."""
+
+    link: LogLink
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.states = StreamStates(context, self.link, self._expired) if context.settings.recovers else None
+
+    def _open_bus(self) -> Bus:
+        bus = cast(LogBus, super()._open_bus())
+        bus.logs = self._logs
+        bus.on_gap = self._gap
+        return bus
+
+    def _make_link(self, bus: Bus) -> LogLink:
+        context = self.context
+        return LogLink(
+            cast(LogBus, bus),
+            context.tag,
+            context.node,
+            context.settings.channel_prefix,
+            self._deliver,
+            self._deliver_entry,
+            self._claimed,
+            self._link_changed,
+        )
+
+    def make(self, name: str, handlers: Handlers, on_empty: Callable[[], None]) -> StreamsAdapter:
+        if self.states is None:
+            return StreamsAdapter(self.context, name, handlers, on_empty, self.link)
+        return RecoveringStreamsAdapter(self.context, name, handlers, on_empty, self.link, self.states)
+
+    async def start(self) -> None:
+        await super().start()
+        if self.states is not None:
+            self.states.start()
+
+    async def close(self) -> None:
+        if self.states is not None:
+            await self.states.close()
+        await super().close()
+
+    def _link_changed(self, up: bool) -> None:
+        super()._link_changed(up)
+        if up and self.states is not None:
+            self.states.save_all()
+
+    def _deliver_entry(self, entry: Entry, is_own: bool) -> None:
+        adapter = self.adapters.get(entry.broadcast.namespace)
+        if adapter is not None:
+            adapter.deliver_entry(entry, is_own)
+
+    def _claimed(self, pid: str) -> None:
+        if self.states is not None:
+            self.states.claimed_elsewhere(pid)
+
+    def _logs(self) -> Iterable[str]:
+        return [name for adapter in self.adapters.values() for name in adapter.log_names()]
+
+    def _gap(self, names: Iterable[str] | None) -> None:
+        """Messages are lost to this node: the clients that they may have been for begin anew."""
+        chosen = None if names is None else frozenset(names)
+        count = sum([adapter.end_members(chosen) for adapter in self.adapters.values()])
+        self.context.stats.log_gaps += 1
+        self.context.stats.epochs = self.link.log_bus.epochs
+        log.warning(
+            "%s: the broker no longer has all that was sent: %d clients are disconnected, and begin anew",
+            self.context.node,
+            count,
+        )
+
+    def _expired(self, states: list[ExpiredState]) -> None:
+        for state in states:
+            adapter = self.adapters.get(state.namespace)
+            if adapter is not None:
+                adapter.notify("socket_expired", state.id, set(state.rooms), state.data)
+
+
 def open_backend(context: Context) -> Backend[Any]:
     """The backend that a server's options ask for.
 
     Raises:
         ConfigurationError: The broker's URL is none that is known.
     """
-    if context.settings.broker != "memory://":
-        return PubSub(context)
-    return Recovering(context) if context.settings.connection_state_recovery else Alone(context)
+    settings = context.settings
+    if settings.broker == "memory://":
+        return Recovering(context) if settings.recovers else Alone(context)
+    return Streams(context) if settings.has_log else PubSub(context)

@@ -6,16 +6,17 @@ Its methods have the names of Node's adapter where that has them. A socket is kn
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
-from ..errors import RoomRefused
+from ..errors import ConfigurationError, RoomRefused
 from ..fanout.rooms import Rooms
 from ..handlers.registry import Handlers, as_value
 from .calls import ACTIONS
 from .context import Context
-from .sockets import Answers, ClientState, LocalSocket, Selection
+from .sockets import Answers, ClientState, HistoryEntry, LocalSocket, Selection
 
 __all__ = ["Adapter"]
 
@@ -87,6 +88,32 @@ class Adapter:
         if self.outgoing:  # last: what a listener emits comes behind what it heard
             self.notify_outgoing(event, args, rooms, excluded)
 
+    async def broadcast_confirmed(
+        self, event: str, args: tuple[Any, ...], selection: Selection, timeout: float
+    ) -> None:
+        """As :meth:`broadcast`; returns when the event is sure to reach all who are there, or come back in time.
+
+        Raises:
+            BrokerError: The broker will not have it, or has not confirmed it in ``timeout`` seconds.
+            ConfigurationError: This broker confirms nothing.
+            PayloadError: As for :meth:`encode`.
+        """
+        self.broadcast(event, args, *selection)
+
+    async def history(self, room: str | None, since: str | None, limit: int) -> list[HistoryEntry]:
+        """The events to one room, or to everyone, that the log still has.
+
+        Args:
+            room: The room; ``None`` for events to everyone, or to several rooms.
+            since: Offset of an event: those behind it, the oldest first. Without it the newest.
+            limit: How many at most.
+
+        Raises:
+            BrokerError: The broker cannot be asked.
+            ConfigurationError: This broker keeps no log.
+        """
+        raise ConfigurationError(f"broker {self.context.settings.broker!r} keeps no log: use redis+streams://")
+
     def notify_outgoing(
         self, event: str, args: Sequence[Any], rooms: tuple[str, ...], excluded: tuple[str, ...]
     ) -> None:
@@ -153,10 +180,15 @@ class Adapter:
         """Call the listeners of an event of the library, plain functions. One that raises is logged."""
         for handler in self.handlers.library.events.get(event, ()):
             try:
-                handler.function(*args)
+                result = handler.function(*args)
+                if inspect.iscoroutine(result):
+                    self.context.spawn(result)
             except Exception:
                 self.context.stats.handler_errors += 1
                 log.exception("handler of %r failed", event)
+
+    def before_disconnect(self, socket: LocalSocket) -> None:
+        """The server is about to disconnect a socket: what was sent to it before goes first."""
 
     async def confirm(self, rooms: list[str]) -> None:
         """Wait until events from other nodes are sure to reach these rooms, or the time for it is over."""

@@ -60,6 +60,10 @@ class ServerStats(FanoutStats):
     """Clients that came back too late for it, or to less than they missed, and began anew."""
     states_dropped: int = 0
     """States forgotten because more than ``recovery_states`` clients were away."""
+    log_gaps: int = 0
+    """Times that messages were lost to this node, since the broker no longer had them when the link was back."""
+    epochs: int = 0
+    """Times that the broker was found to have lost its memory, or the end of it."""
     rooms_refused: int = 0
     """Rooms refused: their socket is in ``max_rooms``, or the name is another socket's id."""
     broker: BusStats = field(default_factory=BusStats)

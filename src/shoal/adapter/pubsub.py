@@ -14,7 +14,7 @@ from typing import Any
 
 from ..cluster.link import Link
 from ..cluster.messages import Broadcast
-from ..errors import SocketProtocolError
+from ..errors import ConfigurationError, SocketProtocolError
 from ..handlers.registry import Handlers
 from ..protocol.socketio import EVENT
 from .base import Adapter
@@ -60,6 +60,11 @@ class PubSubAdapter(Adapter):
             self._link.publish(Broadcast(self.name, rooms, excluded, text, attachments, volatile))
         if self.outgoing:
             self.notify_outgoing(event, args, rooms, excluded)
+
+    async def broadcast_confirmed(
+        self, event: str, args: tuple[Any, ...], selection: Selection, timeout: float
+    ) -> None:
+        raise ConfigurationError(f"broker {self.context.settings.broker!r} confirms nothing: use redis+streams://")
 
     def deliver(self, broadcast: Broadcast) -> None:
         """Another node's broadcast has come."""

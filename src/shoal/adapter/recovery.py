@@ -36,12 +36,16 @@ RECOVERABLE: Final = frozenset(
 )
 # Digits of an offset: more than a server counts in its life, fewer than make int() slow.
 MAX_DIGITS: Final = 18
+MIN_PAUSE: Final = 1.0  # seconds between two sweeps
 
 
 class Sender(Protocol):
     """What a state needs of its namespace, to send to a client whose socket has left."""
 
     name: str
+
+    def notify(self, event: str, *args: Any) -> None:
+        """Call the listeners of an event of the library."""
 
     def emit_later(self, state: State, event: str, args: tuple[Any, ...]) -> None:
         """Send an event to the socket that the client has now; without one, keep it."""
@@ -90,6 +94,10 @@ class State(ClientState):
 
     def forget(self) -> None:
         self._recovery.forget(self)
+
+    def expired(self) -> None:
+        """Nobody can claim it any more: tell the application."""
+        self.sender.notify("socket_expired", self.sid, set(self.rooms - {self.sid}), self.data)
 
 
 class Recovery:
@@ -199,9 +207,20 @@ class Recovery:
                     break
                 self._context.stats.states_dropped += 1
             self.forget(oldest)
+            oldest.expired()
         self.history.expire(now)
-        if (self._away or len(self.history)) and self._sweeper is None:
-            self._sweeper = asyncio.get_running_loop().call_later(self._lifetime, self._sweep)
+        if self._away:
+            self._sweep_in(max(MIN_PAUSE, next(iter(self._away.values())).until - now))
+        elif len(self.history):
+            self._sweep_in(self._lifetime)
+
+    def _sweep_in(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        if self._sweeper is not None:
+            if self._sweeper.when() <= loop.time() + seconds:
+                return
+            self._sweeper.cancel()
+        self._sweeper = loop.call_later(seconds, self._sweep)
 
     def _sweep(self) -> None:
         self._sweeper = None
@@ -245,6 +264,7 @@ class Recovery:
                 self._context.stats.recovered += 1
                 state.replayed = sum([entry.size for entry in missed])
                 return state, missed
+            state.expired()
         self._context.stats.not_recovered += 1
         log.debug("a client came back, but too late: it begins anew")
         return None

@@ -6,11 +6,11 @@ from abc import ABC, abstractmethod
 from asyncio import Future
 from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..fanout.outbox import Outbox
 
-__all__ = ["Answers", "ClientState", "LocalSocket", "Selection"]
+__all__ = ["Answers", "ClientState", "HistoryEntry", "LocalSocket", "Selection"]
 
 
 class LocalSocket(ABC):
@@ -73,6 +73,15 @@ class Answers:
     """Ids of the sockets, and names of the nodes, that did not answer in time."""
 
 
+class HistoryEntry(NamedTuple):
+    """An event that a room's log still has."""
+
+    offset: str
+    """Where it stands; give it back as ``since``."""
+    event: str
+    args: tuple[Any, ...]
+
+
 class ClientState(ABC):
     """What a client in a namespace comes back to after a lost connection."""
 
@@ -109,3 +118,13 @@ class ClientState(ABC):
     @abstractmethod
     def forget(self) -> None:
         """The client, which is away, shall not come back."""
+
+    def track(self, data: Any) -> Any:
+        """The socket's ``data`` in a form that knows when it was changed, if the state has to know."""
+        return data
+
+    def save(self) -> None:  # noqa: B027 - nothing to do where all is in memory
+        """The socket's ``data`` has changed."""
+
+    async def saved(self, timeout: float) -> None:  # noqa: B027 - as above
+        """Wait until it is sure to be there when the client comes back, at most ``timeout`` seconds."""

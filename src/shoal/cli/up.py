@@ -37,6 +37,14 @@ def up(
     broker_port: Annotated[
         int | None, typer.Option(help="Port of the broker that is started.", show_default="any free one")
     ] = None,
+    broker_mode: Annotated[
+        str | None,
+        typer.Option(
+            metavar="pubsub|streams",
+            help="Of the broker that is started: a message is brought at most once, or kept until all have had it.",
+            show_default="pubsub",
+        ),
+    ] = None,
     balancer: Annotated[
         str | None,
         typer.Option(
@@ -78,6 +86,7 @@ def up(
         host=host,
         broker=broker,
         broker_port=broker_port,
+        broker_mode=broker_mode,
         balancer=balancer,
         algorithm=algorithm,
         log_level=log_level,

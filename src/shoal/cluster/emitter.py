@@ -5,16 +5,22 @@ It connects, publishes one message, waits until the broker has it, and leaves. I
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final, cast
 
-from ..bus import open_bus
+from ..bus import LogOptions, open_bus
+from ..bus.base import LogBus
 from ..errors import BrokerError
 from ..protocol.socketio import EVENT, encode
+from .log_link import log_of
 from .messages import Broadcast, Message, channel_of
 from .messages import encode as encode_message
 
 __all__ = ["emit_once"]
+
+MAX_LENGTH: Final = 1_000_000
+MAX_LIFETIME: Final = 86_400.0
 
 
 async def emit_once(
@@ -45,12 +51,18 @@ async def emit_once(
     names = tuple(rooms)
     text, attachments = encode(EVENT, namespace, [event, *args])
     message = Message("", [Broadcast(namespace, names, (), text, attachments)])
-    bus = open_bus(broker)
+    # It must not cut the logs of the cluster shorter than its nodes do.
+    options = LogOptions(prefix, f"emitter.{secrets.token_hex(8)}", MAX_LENGTH, MAX_LIFETIME)
+    bus = open_bus(broker, options=options)
     await bus.start(_ignore_message, _ignore)
     try:
         if not await bus.settled(timeout):
             raise BrokerError(f"cannot reach the broker at {broker} within {timeout:g} s")
-        bus.publish(channel_of(prefix, namespace, names), encode_message(message))
+        channel, payload = channel_of(prefix, namespace, names), encode_message(message)
+        if hasattr(bus, "append"):
+            cast(LogBus, bus).append(channel, log_of(namespace, names), payload)
+        else:
+            bus.publish(channel, payload)
     finally:
         await bus.close()  # sends what waits
 

@@ -18,6 +18,7 @@ from .messages import (
     ID_LENGTH,
     TAG_LENGTH,
     Broadcast,
+    Claimed,
     Hello,
     Leave,
     Message,
@@ -36,7 +37,7 @@ from .requests import Requests
 
 __all__ = ["Link"]
 
-AnyEnvelope = Broadcast | Hello | Leave | Request | Reply
+AnyEnvelope = Broadcast | Hello | Leave | Request | Reply | Claimed
 
 log = logging.getLogger("shoal.cluster")
 
@@ -73,8 +74,10 @@ class Link:
         self._on_state = on_state
         self._rooms: Counter[str] = Counter()
         """Channels that are subscribed for rooms, with how many rooms each."""
+        self._namespaces: set[str] = set()
         self._unconfirmed: set[str] = set()
-        self._outgoing: list[tuple[str, list[AnyEnvelope]]] = []
+        self._outgoing: list[tuple[str, str, list[AnyEnvelope]]] = []
+        """Channel, name of the log if it has one, and envelopes."""
         self._size = 0
         self._scheduled = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -109,20 +112,30 @@ class Link:
         await self.bus.close()
         self._loop = None
 
+    def replace_bus(self, bus: Bus) -> None:
+        """Use another bus, after the end of the one before. No room has members."""
+        self.bus = bus
+        self._rooms.clear()
+        self._unconfirmed.clear()
+        for namespace in self._namespaces:
+            self.open_namespace(namespace)
+
     def _changed(self, up: bool) -> None:
         self.peers.link_changed(up)
         if up:
             self._unconfirmed.clear()  # every subscription is placed
         self._on_state(up)
 
-    # ---- listening
+    # ---- receiving
 
     def open_namespace(self, namespace: str) -> None:
         """Receive what is sent to everyone in a namespace, to several rooms of it, and to this node's socket ids."""
+        self._namespaces.add(namespace)
         self.bus.subscribe(channel_of(self.prefix, namespace, ()))
         self.bus.subscribe(node_channel(self.prefix, namespace, self.tag))
 
     def close_namespace(self, namespace: str) -> None:
+        self._namespaces.discard(namespace)
         self.bus.unsubscribe(channel_of(self.prefix, namespace, ()))
         self.bus.unsubscribe(node_channel(self.prefix, namespace, self.tag))
 
@@ -143,6 +156,11 @@ class Link:
             self._unconfirmed.discard(channel)
             if channel != node_channel(self.prefix, namespace, self.tag):
                 self.bus.unsubscribe(channel)
+
+    def is_open(self, namespace: str, room: str) -> bool:
+        """Whether messages to a room are received here, or will be before anything that is sent from now on."""
+        channel = channel_of(self.prefix, namespace, (room,))
+        return channel in self._rooms or channel == node_channel(self.prefix, namespace, self.tag)
 
     def is_elsewhere(self, room: str) -> bool:
         """Whether a room has the name of a socket of another node: its length, and that node's tag in front."""
@@ -190,10 +208,10 @@ class Link:
                     self.unreadable += 1
                     log.debug("unreadable answer of %s", sender, exc_info=True)
 
-    # ---- speaking
+    # ---- sending
 
     def publish(self, broadcast: Broadcast) -> None:
-        """Say something to the other nodes. It leaves at the end of this turn of the loop; it never waits."""
+        """Send a broadcast to the other nodes. It leaves at the end of this turn of the loop; it never waits."""
         self._size += len(broadcast.text) + sum(map(len, broadcast.attachments))
         self._send(channel_of(self.prefix, broadcast.namespace, broadcast.rooms), broadcast)
 
@@ -203,13 +221,13 @@ class Link:
     def _reply(self, tag: str, reply: Reply) -> None:
         self._send(reply_channel(self.prefix, tag), reply)
 
-    def _send(self, channel: str, envelope: AnyEnvelope) -> None:
+    def _send(self, channel: str, envelope: AnyEnvelope, log: str = "") -> None:
         outgoing = self._outgoing
         # Only neighbours are joined: a node that receives two channels must get both in the order of the calls.
-        if outgoing and outgoing[-1][0] == channel:
-            outgoing[-1][1].append(envelope)
+        if outgoing and outgoing[-1][0] == channel and outgoing[-1][1] == log:
+            outgoing[-1][2].append(envelope)
         else:
-            outgoing.append((channel, [envelope]))
+            outgoing.append((channel, log, [envelope]))
         if self._size > FLUSH_SIZE:
             self._flush()
         elif not self._scheduled:
@@ -220,9 +238,12 @@ class Link:
         self._scheduled = False
         self._size = 0
         outgoing, self._outgoing = self._outgoing, []
-        for channel, envelopes in outgoing:
+        for channel, log_name, envelopes in outgoing:
             self.published += len(envelopes)
             try:
-                self.bus.publish(channel, encode(Message(self.tag, envelopes)))
+                self._put(channel, log_name, envelopes)
             except UnicodeEncodeError:  # a room's name with half a character in it: no other node can have such a one
                 log.exception("a message on %r cannot be sent to other nodes", channel)
+
+    def _put(self, channel: str, log_name: str, envelopes: list[AnyEnvelope]) -> None:
+        self.bus.publish(channel, encode(Message(self.tag, envelopes)))

@@ -16,6 +16,7 @@ from ..errors import BrokerError
 
 __all__ = [
     "Broadcast",
+    "Claimed",
     "Envelope",
     "Hello",
     "Leave",
@@ -79,12 +80,21 @@ class Reply(Envelope, tag=5, frozen=True, gc=False):
     body: msgspec.Raw
 
 
+class Claimed(Envelope, tag=6, frozen=True, gc=False):
+    """A client of the node that receives this is at another one: its old socket here has ended."""
+
+    pid: str
+    """The secret of its state."""
+
+
 class Message(msgspec.Struct, array_like=True, gc=False):
     """What a node published to one channel in one turn."""
 
     sender: str
     """Tag of the node; empty for a program that is no node."""
-    envelopes: Sequence[Broadcast | Hello | Leave | Request | Reply]
+    envelopes: Sequence[Broadcast | Hello | Leave | Request | Reply | Claimed]
+    group: int = 0
+    """Counts what a node appends to logs."""
 
 
 _encoder: Final = msgspec.msgpack.Encoder()
@@ -98,7 +108,7 @@ def encode(message: Message) -> bytes:
 
 def sender_prefix(tag: str) -> bytes:
     """What every message of a node begins with: enough to know one's own without decoding it."""
-    return _encoder.encode(Message(tag, []))[:-1]
+    return _encoder.encode(Message(tag, []))[:-2]
 
 
 def decode(data: bytes) -> Message:

@@ -178,7 +178,9 @@ class HandlerTable:
 
 # Events of the library itself; a client cannot send them. Node's older name of the first still works.
 ALIASES: Final = {"connection": "connect"}
-LIBRARY_EVENTS: Final = frozenset({"create_room", "delete_room", "error", "join_room", "leave_room", "new_namespace"})
+LIBRARY_EVENTS: Final = frozenset(
+    {"create_room", "delete_room", "error", "join_room", "leave_room", "new_namespace", "socket_expired"}
+)
 
 
 class Handlers:

@@ -24,6 +24,8 @@ __all__ = ["BALANCERS", "DEMO", "Machine", "Options", "Plan", "Process", "defaul
 DEMO = "shoal.demo:app"
 BALANCERS = ("haproxy", "nginx", "kernel")
 """In the order of preference. HAProxy looks at /readyz, nginx learns from failures, the kernel does neither."""
+BROKER_SCHEMES = {"pubsub": "redis", "streams": "redis+streams"}
+"""By mode: a message is brought at most once, or kept until all have had it."""
 DEFAULT_SERVERS = 4
 MOST_CONNECTIONS = 16_384
 SPARE_FILES = 64
@@ -49,6 +51,8 @@ class Options:
     """URL of a broker that runs already. Default: start one."""
     broker_port: int | None = None
     """Port of the broker that is started, on loopback. Default: any that is free."""
+    broker_mode: str | None = None
+    """How servers use the broker that is started, one of ``BROKER_SCHEMES``. Default: ``pubsub``."""
     balancer: str | None = None
     """One of ``BALANCERS``. Default: the first that is installed."""
     algorithm: str | None = None
@@ -157,10 +161,12 @@ def make_plan(options: Options, machine: Machine) -> Plan:
     algorithm = _choose_algorithm(options.algorithm, balancer)
     broker = None if options.broker is not None else _plan_broker(options, machine)
     if options.broker is not None:
+        if options.broker_mode is not None:
+            raise ConfigurationError("--broker-mode is for a broker that is started: the URL of --broker has it")
         _check_broker(options.broker, servers=len(ports))
     _check_distinct(options, ports, broker)
     public = Address(host, options.port)
-    url = options.broker if broker is None else f"redis://{broker.address}"
+    url = options.broker if broker is None else f"{_scheme(options)}://{broker.address}"
     assert url is not None
     servers = tuple(_plan_server(options, machine, Address(host, port), url, balancer) for port in ports)
     return Plan(
@@ -174,6 +180,13 @@ def make_plan(options: Options, machine: Machine) -> Plan:
         files=_files(machine, broker, balancer, algorithm, servers, public),
         verbose=options.verbose,
     )
+
+
+def _scheme(options: Options) -> str:
+    mode = options.broker_mode or "pubsub"
+    if mode not in BROKER_SCHEMES:
+        raise ConfigurationError(f"--broker-mode {mode}: use one of {', '.join(BROKER_SCHEMES)}")
+    return BROKER_SCHEMES[mode]
 
 
 def _ports(options: Options) -> tuple[int, ...]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..adapter.base import Adapter
-from ..adapter.sockets import Answers, Selection
+from ..adapter.sockets import Answers, HistoryEntry, Selection
+from ..errors import ConfigurationError
 from .remote import RemoteSocket, SocketList, room_names
 
 __all__ = ["Broadcast", "Broadcasting", "NamespaceBase"]
@@ -77,6 +78,42 @@ class Broadcast:
         """
         self._adapter.broadcast(event, args, self._rooms, self._excluded, self._local, self._volatile)
 
+    async def emit_confirmed(self, event: str, *args: Any, timeout: float | None = None) -> None:
+        """Emit an event, and return when the broker has it: for handlers whose acknowledgement is a promise.
+
+        From then on each selected client gets it, or begins anew, whatever becomes of this node. With ``memory://``
+        there is nothing to wait for.
+
+        Args:
+            event: The event's name.
+            args: Its arguments.
+            timeout: Seconds to wait; without it, what :meth:`timeout` said, or 5.
+
+        Raises:
+            BrokerError: The broker has dropped it, or has not confirmed it in time; in that case it still may.
+            ConfigurationError: This broker confirms nothing: it takes ``redis+streams://``.
+            PayloadError: As for :meth:`emit`.
+        """
+        await self._adapter.broadcast_confirmed(event, args, self._selection, self._seconds(timeout))
+
+    async def history(self, since: str | None = None, limit: int = 100) -> list[HistoryEntry]:
+        """The events that the log still has of one room; without a room, of those to everyone and to several rooms.
+
+        Args:
+            since: Offset of an event: those behind it, the oldest first. Without it the newest.
+            limit: How many at most.
+
+        Returns:
+            Events with ``offset``, ``event`` and ``args``, in their order; none if the offset is of another epoch.
+
+        Raises:
+            BrokerError: The broker cannot be asked.
+            ConfigurationError: This broker keeps no log, or there are several rooms.
+        """
+        if len(self._rooms) > 1:
+            raise ConfigurationError("history is that of one room, not of several")
+        return await self._adapter.history(self._rooms[0] if self._rooms else None, since, limit)
+
     # ---- questions to the selected sockets
 
     async def call(self, event: str, *args: Any, timeout: float | None = None) -> Answers:
@@ -137,6 +174,14 @@ class Broadcasting:
     def emit(self, event: str, *args: Any) -> None:
         """Emit an event to every socket. See :meth:`Broadcast.emit`."""
         self._everyone().emit(event, *args)
+
+    async def emit_confirmed(self, event: str, *args: Any, timeout: float | None = None) -> None:
+        """Emit an event to every socket, and wait for the broker. See :meth:`Broadcast.emit_confirmed`."""
+        await self._everyone().emit_confirmed(event, *args, timeout=timeout)
+
+    async def history(self, since: str | None = None, limit: int = 100) -> list[HistoryEntry]:
+        """What the log has of events to everyone. See :meth:`Broadcast.history`."""
+        return await self._everyone().history(since, limit)
 
     def send(self, *args: Any) -> None:
         """Emit the event ``message`` to every socket."""

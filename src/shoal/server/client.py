@@ -13,7 +13,7 @@ from typing import Any
 from ..adapter.context import Context
 from ..adapter.sockets import ClientState
 from ..engine.connection import Connection
-from ..errors import PayloadError, SocketProtocolError
+from ..errors import BrokerError, PayloadError, SocketProtocolError
 from ..protocol import msgpack
 from ..protocol.socketio import (
     ACK,
@@ -220,10 +220,20 @@ class Client:
             # Once more, behind the disconnect handlers of the one before; its namespace may have ended with it.
             self._context.runners.submit(self._enter(name, auth))
         else:
-            socket = await self._restore(site, auth)
+            try:
+                socket = await self._restore(site, auth)
+            except BrokerError as error:
+                # It keeps its secret and tries again; taken for new, it would lose what it has.
+                log.warning("a client that came back is sent to try again: %s", error)
+                self.connection.close("transport error")
+                return
             self._has_entered(name)
+            if socket is None and not self.connection.open:
+                return
             if socket is None:
                 socket = self._add(site.make_socket(self, auth))
+            if not self.connection.open:
+                socket.closed("transport close")  # it left while the broker was asked: its state waits for it again
             await socket.accept()
 
     def _has_entered(self, name: str) -> None:
@@ -240,7 +250,8 @@ class Client:
     async def _restore(self, site: Site, auth: dict[str, Any] | None) -> Socket | None:
         """A socket with the state that the client asks for, if there is one."""
         # Beyond its outbox a client would be cut off, only to come back and be cut off again.
-        limit = self._context.settings.max_outbox // 2 - self._replayed
+        settings = self._context.settings
+        limit = min(settings.max_outbox // 2, settings.max_replay) - self._replayed
 
         def make(state: ClientState) -> Socket:
             self._replayed += state.replayed

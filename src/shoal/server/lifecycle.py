@@ -78,7 +78,7 @@ class Lifecycle(Inbox, LocalSocket):
         self.recovered = state is not None
         self.joined: set[str] = set()
         self.outbox = Outbox(owner.connection.outbox.rules, owner.connection)
-        self._data: Any = None if state is None else state.data
+        self._data: Any = None if state is None else state.track(state.data)
         self._left = NOWHERE
         """The rooms that it was in when it left, for its ``disconnecting`` handler."""
 
@@ -106,7 +106,7 @@ class Lifecycle(Inbox, LocalSocket):
                 self._adapter.enter(self)
                 accepted = True
                 if self._state is None:
-                    self._state = self._adapter.begin(self)
+                    self._begin_state()
                 for handler in handlers.incoming.get("connect"):
                     result = handler.function(self)
                     if inspect.isawaitable(result):
@@ -121,6 +121,9 @@ class Lifecycle(Inbox, LocalSocket):
             self._context.stats.handler_errors += 1
             self._refuse(INTERNAL_ERROR, None)
             return
+        if self._gone is None and self._state is not None and not self.recovered:
+            # What the client is told here it must find again, even if this process ends now.
+            await self._state.saved(self._context.settings.subscribe_timeout)
         if self._gone is None:
             self._send_connect_reply()
             await self._next()
@@ -131,6 +134,11 @@ class Lifecycle(Inbox, LocalSocket):
         else:
             self._disconnect_handlers_done()
         self._drop_waiting()
+
+    def _begin_state(self) -> None:
+        self._state = state = self._adapter.begin(self)
+        if state is not None and self._data is not None:
+            self._data = state.track(self._data)
 
     def _send_connect_reply(self) -> None:
         """Send the CONNECT reply, and behind it what was emitted to this socket meanwhile."""

@@ -69,9 +69,11 @@ class Namespace(NamespaceBase):
 
         Events of the library: ``connect`` (socket), ``disconnecting`` and ``disconnect`` (socket, reason), ``*``
         (socket, event, \\*args) for events without a handler; ``create_room``, ``delete_room`` (room), ``join_room``,
-        ``leave_room`` (room, socket id), which are plain functions; ``new_namespace``
-        (namespace), a plain function too, in ``/`` alone; ``error`` (socket, exception) for what the middleware of
-        :meth:`.socket.Socket.use` raised, and for the packet that broke the protocol and ends the connection.
+        ``leave_room`` (room, socket id), which are plain functions; ``new_namespace`` (namespace), a plain one too,
+        in ``/`` alone; ``socket_expired`` (socket id, rooms, data), once in the cluster for each client that lost its
+        connection and has not come back to its state in time, or could not; ``error`` (socket, exception) for what the
+        middleware of :meth:`.socket.Socket.use` raised, and for the packet that broke the protocol and ends the
+        connection.
 
         Args:
             event: The event's name.

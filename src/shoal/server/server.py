@@ -165,7 +165,7 @@ class Server(Broadcasting):
         """Close every connection with the reason ``server shutting down``, and the link to the broker.
 
         Handlers that are at work get a second and a half, then they are cancelled; disconnect handlers run in any case.
-        A server with a broker cannot be started again afterwards.
+        The server can be started again afterwards.
         """
         self._ticker.seal()
         await self.engine.close()

@@ -70,14 +70,28 @@ class Socket(Lifecycle):
     def data(self) -> Any:
         """A place for the application's own: a dict, unless something else is put here."""
         if self._data is None:
-            self._data = {}
+            self._data = {} if self._state is None else self._state.track({})
         return self._data
 
     @data.setter
     def data(self, value: Any) -> None:
-        self._data = value
-        if self._state is not None and self._gone is not None:
-            self._state.data = value
+        if self._state is not None:
+            value = self._state.track(value)
+            self._data = value
+            if self._gone is not None:
+                self._state.data = value
+            self._state.save()
+        else:
+            self._data = value
+
+    def save(self) -> None:
+        """Keep ``data`` as it is now, for when the client comes back.
+
+        What is set in ``data`` itself is kept by itself; call this after a change deeper in it. It matters with
+        ``redis+streams://`` only, where a client may come back to another node.
+        """
+        if self._state is not None:
+            self._state.save()
 
     # ---- out
 
@@ -192,6 +206,7 @@ class Socket(Lifecycle):
         if close:
             self._owner.disconnect()
         elif self._gone is None:
+            self._adapter.before_disconnect(self)
             self._send_packet(DISCONNECT, None)
             self.closed("server namespace disconnect")
         if self._gone is not None and self._state is not None:

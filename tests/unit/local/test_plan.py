@@ -166,3 +166,14 @@ def test_without_any_broker_program_the_ways_out_are_named() -> None:
     text = refusal(without("broker"))
     assert "valkey-server" in text
     assert "--broker" in text
+
+
+def test_the_mode_of_the_broker_is_in_its_url() -> None:
+    """Servers are told by the scheme whether messages are kept."""
+    for mode, scheme in ((None, "redis"), ("pubsub", "redis"), ("streams", "redis+streams")):
+        found = plan(broker_mode=mode)
+        assert found.broker_url.partition("://")[0] == scheme
+        assert ("SHOAL_BROKER", found.broker_url) in found.servers[0].environment
+    for options in ({"broker_mode": "x"}, {"broker_mode": "streams", "broker": "redis://127.0.0.1:1"}):
+        with pytest.raises(ConfigurationError, match="--broker-mode"):
+            plan(**options)

@@ -295,7 +295,7 @@ async def test_without_the_option_nothing_is_added() -> None:
 
 
 def test_it_is_for_one_node() -> None:
-    with pytest.raises(ConfigurationError, match="connection_state_recovery works on one node only"):
+    with pytest.raises(ConfigurationError, match="connection_state_recovery needs"):
         Server(connection_state_recovery=True, broker="redis://127.0.0.1:1")
 
 

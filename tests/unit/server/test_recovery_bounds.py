@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from tests.internals import recovery
 from tests.unit.server.recovering import back, events, recovering
@@ -125,3 +126,24 @@ async def test_no_time_to_come_back_costs_no_turns_of_the_loop() -> None:
         await server.clock.advance(1)
         assert (await back(server, anna)).id != anna.id
         assert other.connected
+
+
+@async_test
+async def test_who_does_not_come_back_has_expired() -> None:
+    """Told once, when its time is over; not of those who come back, nor of those who were sent away."""
+    io = recovering(max_disconnection_duration=60.0)
+    seen: list[Any] = []
+    io.on("socket_expired")(lambda *args: seen.append(args))
+    async with TestServer(io) as server:
+        anna, bert, carl = [await server.connect() for _ in range(3)]
+        await anna.emit("sit", "front")
+        for client in (anna, bert):
+            client.connection.drop()
+        await io.sockets[carl.id].disconnect()
+        await back(server, bert)
+        await server.clock.advance(59)
+        assert seen == []
+        await server.clock.advance(3)
+        assert seen == [(anna.id, {"front"}, {"seat": "front"})]
+        await server.clock.advance(300)
+        assert len(seen) == 1
