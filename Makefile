@@ -90,11 +90,9 @@ help:
 	@printf 'Shoal: a Socket.IO server for Python that scales out.\n'
 	@awk -F ':.*## ' '/^##@ /{printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# The development environment contains the other one.
+# The script leaves these stamps, and asks for them again once it is alone: of two first calls at once, one builds.
 $(RUN_STAMP): pyproject.toml scripts/setup
-	@[ $(DEV_STAMP) -nt pyproject.toml ] || scripts/setup run
-	@touch $@
+	@scripts/setup run
 
 $(DEV_STAMP): pyproject.toml scripts/setup
 	@scripts/setup dev
-	@touch $(DEV_STAMP) $(RUN_STAMP)

@@ -12,8 +12,10 @@ cd "$root" || exit 1
 from=node_modules/socket.io-client/dist
 to=src/shoal/http/client
 stamp=node_modules/.shoal-lock # the lock file that node_modules was installed from
+. scripts/lock.sh
 log=$(mktemp) || exit 1
-trap 'rm -f "$log"' EXIT
+trap 'rm -f "$log"; unlock' EXIT
+lock fetch-client "the browser client"
 
 without() {
     if [ -f "$to/socket.io.js" ]; then
