@@ -20,10 +20,11 @@ from typing import Any
 import psutil
 import pytest
 import uvloop
-from tests.integration.hostile import CLOSE, TEXT, Raw, Witness, bounded, frame, header
+from tests.integration.hostile import Raw, Witness, bounded
 from tests.internals import clients, rooms, runners
 from tests.interop.wire import WEBSOCKET, Client, Endpoint, case, client
 from tests.servers import ServerProcess, lanes
+from tests.websocket_faults import CLOSE, TEXT, frame, header
 
 from shoal import Server
 from shoal.fastlane.first_bytes import FirstBytesProtocol

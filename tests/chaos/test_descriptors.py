@@ -15,10 +15,11 @@ import re
 import time
 
 import pytest
-from tests.integration.hostile import CLOSE, PING, TEXT, Raw, frame
+from tests.integration.hostile import Raw
 from tests.interop.wire import WEBSOCKET, Endpoint, case, client
 from tests.requirements import needs_io_uring
 from tests.servers import serving, tracebacks
+from tests.websocket_faults import CLOSE, PING, TEXT, frame
 
 SECONDS, CROWD = 3.0, 24
 SAID = re.compile(rb'42\["said",(\d+),')

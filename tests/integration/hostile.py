@@ -14,14 +14,15 @@ import os
 import socket
 import struct
 import time
+import zlib
 from collections.abc import Awaitable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
 from tests.interop.wire import PATIENCE, WEBSOCKET, eventually
 from tests.servers import ServerProcess, serving, tracebacks
+from tests.websocket_faults import BINARY, CLOSE, COMPRESSED, TEXT, frame
 
-TEXT, BINARY, CONTINUE, CLOSE, PING, PONG = 1, 2, 0, 8, 9, 10
 # Bounds that a test can reach quickly. Heartbeats are short enough for one that dribbles to be cut off by them, and
 # long enough for a test on a busy machine to answer.
 BOUNDS = {
@@ -49,28 +50,6 @@ async def within(awaitable: Awaitable[bytes]) -> bytes:
         return await awaitable
 
 
-def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, masked: bool = True, rsv: int = 0) -> bytes:
-    """One WebSocket frame of a client, right or wrong."""
-    head, size = header(opcode, len(payload), fin=fin, masked=masked, rsv=rsv), len(payload)
-    if not masked:
-        return head + payload
-    mask = os.urandom(4)
-    repeated = (mask * (size // 4 + 1))[
-        :size
-    ]  # and one operation on long numbers: a loop over bytes takes 50 times as long
-    return head + mask + (int.from_bytes(payload) ^ int.from_bytes(repeated)).to_bytes(size)
-
-
-def header(opcode: int, length: int, *, fin: bool = True, masked: bool = True, rsv: int = 0) -> bytes:
-    """The head of a frame that says it has `length` bytes; of a masked one, without the mask's four bytes."""
-    first, bit = (0x80 if fin else 0) | rsv << 4 | opcode, 0x80 if masked else 0
-    if length < 126:
-        return bytes((first, bit | length))
-    if length < 65536:
-        return bytes((first, bit | 126)) + length.to_bytes(2, "big")
-    return bytes((first, bit | 127)) + length.to_bytes(8, "big")
-
-
 class Raw:
     """A TCP connection to the server, and the frames that come back over it."""
 
@@ -81,6 +60,7 @@ class Raw:
         self.answer = b""
         self.cut = False
         """Whether the server has ended the connection."""
+        self._inflater = zlib.decompressobj(-15)
 
     @classmethod
     async def connect(cls, port: int, *, buffer: int | None = None) -> Raw:
@@ -166,7 +146,10 @@ class Raw:
         first, length = await within(self.reader.readexactly(2))
         if length > 125:
             length = int.from_bytes(await within(self.reader.readexactly(2 if length == 126 else 8)), "big")
-        return first & 15, await within(self.reader.readexactly(length))
+        payload = await within(self.reader.readexactly(length))
+        if first >> 4 & COMPRESSED:
+            payload = self._inflater.decompress(payload + b"\x00\x00\xff\xff")
+        return first & 15, payload
 
     async def next(self) -> bytes:
         """The payload of the next text or binary frame that is no ping of Engine.IO; pings are answered."""

@@ -11,9 +11,10 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from tests.integration.hostile import PING, PONG, TEXT, Raw, Witness, bounded, frame
+from tests.integration.hostile import Raw, Witness, bounded
 from tests.interop.wire import POLLING, WEBSOCKET, Client, Endpoint, case, client
 from tests.servers import ServerProcess, lanes
+from tests.websocket_faults import PING, PONG, TEXT, frame
 
 EVENTS = 3_000
 PADDING = "x" * 2_000  # EVENTS of them are more than the kernel's buffers take

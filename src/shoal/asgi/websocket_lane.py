@@ -13,7 +13,8 @@ import logging
 from typing import Any
 
 from ..engine.context import EngineContext
-from ..engine.websocket import MESSAGE_TOO_BIG, NORMAL_CLOSURE, WebSocketLane, ignore
+from ..engine.lane import MESSAGE_TOO_BIG, NORMAL_CLOSURE
+from ..engine.websocket import WebSocketLane, ignore
 from ..protocol.engineio import Packet
 
 __all__ = ["AsgiLane"]
@@ -180,10 +181,10 @@ class AsgiLane(WebSocketLane):
         elif self._reader is not None:
             self._reader.cancel()
 
-    def close(self, *, abort: bool = False) -> None:
+    def close(self, *, abort: bool = False, code: int = NORMAL_CLOSURE) -> None:
         self.connection = None
         if abort:
             self._waiting.clear()
-        self.start_close()
+        self.start_close(code)
         if abort and self._reader is not None:
             self._reader.cancel()

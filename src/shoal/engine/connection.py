@@ -18,9 +18,9 @@ from ..http.request import Request, is_secure, trusted_address
 from ..protocol import engineio
 from ..protocol.session import Heartbeat, Move, Session, State
 from .context import EngineContext
-from .lane import Lane
+from .lane import INVALID_DATA, NORMAL_CLOSURE, Lane
 
-__all__ = ["Connection"]
+__all__ = ["Connection", "is_utf8"]
 
 log = logging.getLogger("shoal.engine")
 
@@ -34,6 +34,15 @@ IGNORED: Final = frozenset(map(ord, (engineio.OPEN, engineio.UPGRADE, engineio.N
 
 # What applications use of a session; the rest is for those who carry it.
 PUBLIC: Final = ("address", "buffered", "close", "id", "on", "open", "request", "secure", "send", "transport")
+
+
+def is_utf8(payload: bytes) -> bool:
+    """Whether a text message may be one at all (RFC 6455 section 8.1)."""
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _nothing(*_: Any) -> None:
@@ -171,6 +180,9 @@ class Connection(Session):
             reason: Told to ``on_close``.
             abort: Drop what waits, and the connection with it: for peers that do not read.
         """
+        self._close(reason, abort, NORMAL_CLOSURE)
+
+    def _close(self, reason: str, abort: bool, code: int) -> None:
         if self.state is State.CLOSED:
             return
         self.move(Move.CLOSE)
@@ -183,7 +195,7 @@ class Connection(Session):
                 if self.outbox.framed:
                     self.outbox.hand_over()  # the transport takes the rest; the lane's closing deadline bounds it
             if lane is not None:
-                lane.close(abort=abort)
+                lane.close(abort=abort, code=code)
         finally:
             self.outbox.close()
         self._notify_closed(reason)
@@ -210,25 +222,39 @@ class Connection(Session):
         kind = payload[0] if payload else -1
         if kind == MESSAGE:
             self.on_text(payload)
+        elif kind == BASE64:
+            self._receive_base64(payload)
+        elif (len(payload) > 1 or kind > 127) and self.close_if_not_utf8(payload):
+            return
         elif kind == PONG:
             self.pong(self.context.wheel.now())
             self.context.wheel.place(self, self.due)
         elif kind == CLOSE:
             self.close("transport close")
-        elif kind == BASE64:
-            self._receive_base64(payload)
         elif kind not in IGNORED:
             self.context.stats.broken += 1
             # In version 4 the server pings, not the client (engine.io 6.6, ``Socket.onPacket``).
             self.close("transport error" if kind == PING else "parse error")
+
+    def close_if_not_utf8(self, payload: bytes) -> bool:
+        """Close the session if a text message is no UTF-8, which breaks the protocol of WebSockets; whether it did.
+
+        Whoever takes text asks it of a message that could not be understood. Others are known to be UTF-8 by then.
+        """
+        if is_utf8(payload):
+            return False
+        self.context.stats.broken += 1
+        self._close("transport error", abort=False, code=INVALID_DATA)
+        return True
 
     def _receive_base64(self, payload: bytes) -> None:
         """Take a binary message of a client that sends no binary frames (``forceBase64`` of the official client)."""
         try:
             data = engineio.binary_from_text(payload.decode("utf-8", "replace"))
         except EngineProtocolError:
-            self.context.stats.broken += 1
-            self.close("parse error")
+            if not self.close_if_not_utf8(payload):
+                self.context.stats.broken += 1
+                self.close("parse error")
         else:
             self.on_binary(data)
 

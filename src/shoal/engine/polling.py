@@ -26,6 +26,7 @@ from ..protocol.session import State
 from .admission import BAD_REQUEST, Refusal
 from .base import BaseEngine
 from .connection import Connection
+from .lane import NORMAL_CLOSURE
 
 __all__ = ["POST_REFUSED", "PollingLane", "answer_poll", "decode_post", "payload_response", "refuse"]
 
@@ -220,7 +221,7 @@ class PollingLane:
 
     # ---- end
 
-    def close(self, *, abort: bool = False) -> None:
+    def close(self, *, abort: bool = False, code: int = NORMAL_CLOSURE) -> None:
         """Tell the client with a close packet: in the GET that waits, else in the next one, if it comes soon."""
         self.resume_reading()
         if self.poll is not None:

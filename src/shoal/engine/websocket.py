@@ -17,14 +17,11 @@ from ..protocol.engineio import Packet
 from ..protocol.session import Move, State
 from .admission import BAD_REQUEST, UNKNOWN_SID, Refusal
 from .base import BaseEngine
-from .connection import Connection
+from .connection import Connection, is_utf8
 from .context import EngineContext
+from .lane import INVALID_DATA, NORMAL_CLOSURE
 
-__all__ = ["MESSAGE_TOO_BIG", "NORMAL_CLOSURE", "WebSocketLane", "begin", "find_session", "ignore"]
-
-# Close codes (RFC 6455 section 7.4.1).
-NORMAL_CLOSURE: Final = 1000
-MESSAGE_TOO_BIG: Final = 1009
+__all__ = ["WebSocketLane", "begin", "find_session", "ignore"]
 
 PROBE: Final = b"2probe"
 UPGRADE: Final = engineio.UPGRADE.encode()
@@ -92,8 +89,8 @@ class WebSocketLane(ABC):
         """Start the closing handshake of the WebSocket, with the code of RFC 6455 section 7.4.1."""
 
     @abstractmethod
-    def close(self, *, abort: bool = False) -> None:
-        """The session has ended: start the closing handshake, or abort the connection."""
+    def close(self, *, abort: bool = False, code: int = NORMAL_CLOSURE) -> None:
+        """The session has ended: start the closing handshake with this code, or abort the connection."""
 
     @abstractmethod
     def pause_reading(self) -> None: ...
@@ -141,8 +138,11 @@ class WebSocketLane(ABC):
             self.receive = connection.receive_text
             self._carry(connection)
             connection.notify("upgrade", connection.transport)
-        else:
+        elif is_utf8(payload):
             self.start_close()
+        else:
+            self.context.stats.broken += 1
+            self.start_close(INVALID_DATA)
 
     def _carry(self, connection: Connection) -> None:
         connection.attach(self, self.write, framed=self.framed)

@@ -19,7 +19,8 @@ from websockets.server import ServerProtocol
 
 from ..engine.connection import Connection
 from ..engine.context import EngineContext
-from ..engine.websocket import NORMAL_CLOSURE, ignore
+from ..engine.lane import NORMAL_CLOSURE
+from ..engine.websocket import ignore
 from ..http.request import Request
 from ..protocol.engineio import Packet
 from ..protocol.frames import text_frame
@@ -162,13 +163,13 @@ class FastLane(FrameReader):
         if (session := self._session()) is not None:
             session.outbox.close()
 
-    def close(self, *, abort: bool = False) -> None:
+    def close(self, *, abort: bool = False, code: int = NORMAL_CLOSURE) -> None:
         self.connection = None
         self._short_cut = False
         if abort:
             self._transport.abort()
         else:
-            self.start_close()
+            self.start_close(code)
 
     def start_close(self, code: int = NORMAL_CLOSURE) -> None:
         """Send a close frame and wait for the client's; then, or at the deadline, close the connection."""

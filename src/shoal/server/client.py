@@ -108,7 +108,7 @@ class Client:
                 try:
                     data = loads(payload[len(head) :], self._max_depth)
                 except SocketProtocolError as error:
-                    self._broken(error)
+                    self._broken_text(error, payload)
                     return
                 if data and type(data[0]) is str and data[0] not in RESERVED_EVENTS:
                     root.receive(data, ack_id or None)
@@ -122,7 +122,7 @@ class Client:
         try:
             packet = self._decode(payload)
         except SocketProtocolError as error:
-            self._broken(error)
+            self._broken_text(error, payload)
         else:
             if packet is not None:
                 self._take(packet)
@@ -158,7 +158,7 @@ class Client:
             self._take(packet)
 
     def _refuse_text(self, payload: bytes) -> None:
-        self._broken(SocketProtocolError("text, where the parser is msgpack"))
+        self._broken_text(SocketProtocolError("text, where the parser is msgpack"), payload)
 
     def _take(self, packet: Packet) -> None:
         if packet.type is CONNECT:
@@ -176,6 +176,10 @@ class Client:
             socket.receive_ack(packet.id, packet.data)
         elif packet.type is DISCONNECT:
             socket.closed("client namespace disconnect")
+
+    def _broken_text(self, error: SocketProtocolError, payload: bytes) -> None:
+        if not self.connection.close_if_not_utf8(payload):
+            self._broken(error)
 
     def _broken(self, error: SocketProtocolError) -> None:
         self._context.stats.parse_errors += 1

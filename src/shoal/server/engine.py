@@ -39,7 +39,7 @@ class EventQueue:
         try:
             text = payload[1:].decode()
         except UnicodeDecodeError:
-            self._connection.close("parse error")
+            self._connection.close_if_not_utf8(payload)
         else:
             self.put("message", text)
 

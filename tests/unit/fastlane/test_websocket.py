@@ -360,7 +360,7 @@ async def test_a_lane_that_fails_to_close_leaves_no_open_outbox() -> None:
     """Nothing may be written there any more, whatever went wrong."""
     it = Lane()
 
-    def fail(*, abort: bool = False) -> None:
+    def fail(**_: Any) -> None:
         raise RuntimeError("broken")
 
     it.connection.lane = SimpleNamespace(close=fail)  # type: ignore[assignment]
