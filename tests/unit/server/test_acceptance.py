@@ -63,6 +63,26 @@ async def test_a_message_of_the_same_turn_stays_behind_connect() -> None:
 
 
 @async_test
+async def test_connect_is_the_first_packet_of_a_namespace() -> None:
+    """Also where the connect handler emits and returns at once: to everyone, to its room, to several, directly."""
+    io = Server()
+
+    @io.on("connect")
+    def connect(socket: Socket) -> None:
+        socket.join("room")
+        for number, target in enumerate([io, io.to("room"), io.to("room", "x"), io, socket, io]):
+            target.emit("hello", number)
+
+    async with TestServer(io) as server:
+        connection = await server.open()
+        connection.send("40")
+        await server.settle()
+        packets = await drain(connection)
+        assert str(packets[0]).startswith('40{"sid":')
+        assert packets[1:] == [f'42["hello",{number}]' for number in range(6)]
+
+
+@async_test
 async def test_the_order_is_middleware_connect_handler_acceptance() -> None:
     """Middleware in the order of registration, plain and async; the socket is in no room before the last one."""
     io = Server()

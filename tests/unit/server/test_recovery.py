@@ -122,6 +122,7 @@ async def test_it_is_back_before_the_loss_is_noticed() -> None:
         assert list(io.sockets) == [anna.id]
         anna.connection.resume()
         await anna.disconnected()
+        assert events(anna) == []  # what waited for it was dropped: the new connection has it
 
 
 @async_test

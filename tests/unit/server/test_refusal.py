@@ -49,9 +49,8 @@ class TestRefusal:
         check()
 
     @async_test
-    async def test_an_exception_refuses_without_telling_why(
-        self,
-    ) -> None:
+    async def test_an_exception_refuses_without_telling_why(self, caplog: pytest.LogCaptureFixture) -> None:
+        """The log has it."""
         io = Server()
         io.use(lambda socket: 1 / 0)
         async with TestServer(io) as server:
@@ -59,6 +58,8 @@ class TestRefusal:
                 await server.connect()
             assert caught.value.data is None
             assert io.stats.handler_errors == 1
+        assert "connecting to / failed; it is refused" in caplog.text
+        assert "ZeroDivisionError" in caplog.text
 
     @async_test
     async def test_a_cancelled_await_in_a_handler_refuses_too(self) -> None:
