@@ -158,7 +158,7 @@ def load_frames(data: bytes) -> None:
                 messages += client.feed(piece)
                 client.to_send()
         ends.append((messages, client.open, client.failure is None))
-        client.goodbye()
+        client.close()
     assert ends[0] == ends[1]
 
 

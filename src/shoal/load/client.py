@@ -1,7 +1,7 @@
 """One Socket.IO client: what its packets mean, whatever carries them. Knows no socket and counts nothing.
 
 The transport calls :meth:`Client.take` with Engine.IO packets and gives the client a way to send; what the test is
-about goes to :class:`Hearing`, everything else is handled here.
+about goes to :class:`Receiver`, everything else is handled here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import orjson
 
-__all__ = ["Client", "ClientLost", "Hearing", "prefix_of"]
+__all__ = ["Client", "ClientLost", "Receiver", "prefix_of"]
 
 
 def prefix_of(namespace: str) -> bytes:
@@ -24,10 +24,10 @@ class ClientLost(Exception):
     """A client could not connect, or was cut off; the text says why."""
 
 
-class Hearing(Protocol):
-    """Who is told what a client hears."""
+class Receiver(Protocol):
+    """Takes what a client receives."""
 
-    def heard(self, client: Client, packets: list[bytes]) -> list[bytes]:
+    def packets_received(self, client: Client, packets: list[bytes]) -> list[bytes]:
         """Packets that arrived in one read, in order; returns those that the test is not about."""
 
     def lost(self, client: Client, reason: str) -> None:
@@ -41,44 +41,44 @@ class Client:
         number: From 0; also its name as a publisher.
         namespace: Where it connects to.
         auth: What it sends with its CONNECT; None sends nothing.
-        hearing: Who is told what it hears.
+        receiver: Takes what it receives.
 
     Attributes:
         ready: Done once the server has accepted the client; fails with :class:`ClientLost`.
         send: Sends one Engine.IO packet; set by the transport.
-        close: Takes leave of the server and ends the connection; set by the transport.
+        close: Closes the session and its connection; set by the transport.
     """
 
-    __slots__ = ("_auth", "_hearing", "_prefix", "alive", "close", "number", "ready", "send", "sequence", "waiter")
+    __slots__ = ("_auth", "_prefix", "_receiver", "close", "connected", "number", "ready", "send", "sequence", "waiter")
 
-    def __init__(self, number: int, namespace: str, auth: Any, hearing: Hearing) -> None:
+    def __init__(self, number: int, namespace: str, auth: Any, receiver: Receiver) -> None:
         self.number = number
         self.sequence = 0  # of the last message published
-        self.alive = False
+        self.connected = False
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.waiter: asyncio.Future[None] | None = None  # of an ack outside the measurement
         self.send: Callable[[bytes], None] = _drop
         self.close: Callable[[], Awaitable[None]] = _nothing
-        self._hearing = hearing
+        self._receiver = receiver
         self._prefix = prefix_of(namespace)
         self._auth = auth
 
     def take(self, packets: list[bytes]) -> None:
         """Handle Engine.IO packets that arrived together."""
-        if self.alive:
-            packets = self._hearing.heard(self, packets)
+        if self.connected:
+            packets = self._receiver.packets_received(self, packets)
         for packet in packets:
             self._take_one(packet)
 
     def fail(self, reason: str) -> None:
         """The connection is of no more use. Further calls have no effect."""
-        was_alive, self.alive = self.alive, False
+        was_connected, self.connected = self.connected, False
         self.send = _drop
         if not self.ready.done():
             self.ready.set_exception(ClientLost(reason))
-            self.ready.exception()  # nobody may be waiting: where another client failed, the test is over
-        elif was_alive:
-            self._hearing.lost(self, reason)
+            self.ready.exception()  # nobody may be waiting: when another client failed, the test is over
+        elif was_connected:
+            self._receiver.lost(self, reason)
         if self.waiter is not None and not self.waiter.done():
             self.waiter.set_exception(ClientLost(reason))
 
@@ -106,7 +106,7 @@ class Client:
         match packet[1:2]:
             case b"0":
                 if not self.ready.done():
-                    self.alive = True
+                    self.connected = True
                     self.ready.set_result(None)
             case b"1":
                 self.fail("the server disconnected the client")
@@ -117,8 +117,8 @@ class Client:
 
 
 async def _nothing() -> None:
-    """How a client takes leave that is not connected."""
+    """How a client closes that is not connected."""
 
 
 def _drop(packet: bytes) -> None:
-    """What a client says that is not connected."""
+    """Where a client's packets go while it is not connected."""

@@ -21,7 +21,7 @@ except ImportError:  # no compiled wheel for this platform
 __all__ = ["FrameClient", "masked_text", "split"]
 
 MAX_MESSAGE = 16 * 2**20
-"""Bytes of one message; a server that sends more has lost its way."""
+"""Bytes of one message; a server that sends more is broken."""
 
 _TEXT = 0x81
 _HEAD_END = b"\r\n\r\n"
@@ -86,7 +86,7 @@ class FrameClient:
             data = self._rest + data
             self._rest = b""
         if not self.open:
-            at = self._shake_hands(data)
+            at = self._handshake(data)
             if not self.open:
                 return []
             data = data[at:]
@@ -96,14 +96,14 @@ class FrameClient:
         """What is to be sent now: the request, pongs, a close."""
         return b"".join(self._protocol.data_to_send())
 
-    def goodbye(self) -> bytes:
-        """What ends the connection in good order. Nothing is to be fed any more."""
+    def close(self) -> bytes:
+        """The close frame of a connection that is open. Nothing is to be fed any more."""
         if self._protocol.state is State.OPEN:
             self._protocol.send_close(1000)
         return self.to_send()
 
-    def _shake_hands(self, data: bytes) -> int:
-        """Where frames begin, once the answer to the handshake is complete."""
+    def _handshake(self, data: bytes) -> int:
+        """Where frames begin, once the response to the handshake is complete."""
         end = data.find(_HEAD_END)
         if end < 0:
             self._rest = data
@@ -115,9 +115,8 @@ class FrameClient:
         self._protocol.events_received()
         self.open = self._protocol.state is State.OPEN
         if not self.open:
-            first = data.partition(b"\r\n")[0].decode(
-                "latin-1"
-            )  # the protocol would wait for the body before it speaks
+            # The protocol would wait for the response's body before it reports anything.
+            first = data.partition(b"\r\n")[0].decode("latin-1")
             self.failure = f"the server refused the WebSocket: {self._protocol.handshake_exc or first[:80]}"
         return end + len(_HEAD_END)
 
@@ -166,7 +165,7 @@ def _end_of_frame(data: bytes, at: int) -> int | None:
         return None
     length, begin = data[at + 1] & 127, at + 2
     if data[at + 1] & 128:
-        begin += 4  # a mask, which a server must not send: the protocol will say so
+        begin += 4  # a mask, which a server must not send: the protocol reports it
     if length >= 126:
         width = 2 if length == 126 else 8
         if len(data) - at < 2 + width:

@@ -6,7 +6,7 @@
     run    publisher, sequence, microseconds, in decimal digits
 
 Texts stay plain ASCII that every server passes on unchanged; the run's own tag keeps apart what another test, or an
-earlier one, says in the same room.
+earlier one, sends to the same room.
 """
 
 from __future__ import annotations

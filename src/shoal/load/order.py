@@ -9,10 +9,10 @@ MAX_HOLES = 10_000
 
 
 class Order:
-    """What one client heard, by publisher. Sequences of a publisher begin at 1.
+    """What one client received, by publisher. Sequences of a publisher begin at 1.
 
     ``last`` is open to the hot path: where a sequence follows its publisher's last one, it may store it and count a
-    ``unique`` itself, which is all that :meth:`heard` would do.
+    ``unique`` itself, which is all that :meth:`record` would do.
     """
 
     __slots__ = ("_holes", "duplicates", "last", "reordered", "unique")
@@ -22,8 +22,8 @@ class Order:
         self.unique = self.duplicates = self.reordered = 0
         self._holes: set[tuple[int, int]] = set()
 
-    def heard(self, publisher: int, sequence: int) -> bool:
-        """Take note of a message; False where it was heard before."""
+    def record(self, publisher: int, sequence: int) -> bool:
+        """Record a message; False if it was received before."""
         last = self.last.get(publisher, 0)
         if sequence > last:
             self._skip(publisher, last + 1, sequence)

@@ -20,7 +20,7 @@ MAX_SECONDS = 3_600.0  # an hour: whoever wants more wants a monitoring system
 MAX_PAYLOAD = 900_000  # Socket.IO's own bound is 1,000,000 bytes for a whole message
 MAX_IN_FLIGHT = 1_000
 MAX_RATE = 1_000_000.0
-MAX_PAIRS = 5_000_000  # a number is kept for each client and each publisher that it hears
+MAX_PAIRS = 5_000_000  # a number is kept for each client and each publisher that it receives from
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Plan:
     """One load test.
 
     Attributes:
-        url: Server, such as ``http://127.0.0.1:1111``; ``https`` is spoken where it says so.
+        url: Server, such as ``http://127.0.0.1:1111``; ``https`` is TLS.
         path: Where Socket.IO answers, with a slash at both ends.
         namespace: Namespace that every client connects to.
         auth: What every client sends with its CONNECT; None sends nothing.
@@ -37,7 +37,7 @@ class Plan:
             is acknowledged.
         clients: Connections.
         publishers: How many of the clients emit; in mode ``echo``, all.
-        rooms: Rooms over which the clients are spread evenly; None: the server decides who hears what everybody says.
+        rooms: Rooms over which the clients are spread evenly; None: the server decides who receives what.
         event: Event that is emitted, with the room before the text where there are rooms.
         reply_event: Event that comes back (mode ``broadcast``).
         join_event: Acknowledged event that puts a client into a room.
@@ -71,11 +71,11 @@ class Plan:
 
     @property
     def groups(self) -> int:
-        """Client i hears what client j says where both leave the same rest when divided by this."""
+        """Client i receives what client j emits if both leave the same remainder when divided by this."""
         return self.clients if self.mode == "echo" else self.rooms or 1
 
-    def listeners(self, client: int) -> int:
-        """How many clients hear what this one emits, itself included."""
+    def receivers(self, client: int) -> int:
+        """How many clients receive what this one emits, itself included."""
         return len(range(client % self.groups, self.clients, self.groups))
 
     @property
@@ -87,7 +87,7 @@ class Plan:
 
     @property
     def secure(self) -> bool:
-        """Whether TLS is spoken."""
+        """Whether the connection uses TLS."""
         return urlsplit(self.url).scheme == "https"
 
 

@@ -28,7 +28,7 @@ _LENGTH = re.compile(r"[0-9]{1,18}")
 
 
 async def open_polling(client: Client, plan: Plan, tls: ssl.SSLContext | None) -> None:
-    """Open a session and return; ``client.ready`` tells when the server has accepted the client.
+    """Open a session and return; ``client.ready`` is done when the server has accepted the client.
 
     Raises:
         OSError: Nobody listens there, or TLS failed.
@@ -109,7 +109,7 @@ class _Session:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         try:
-            if self._client.alive:
+            if self._client.connected:
                 self._posts.close()  # it may be in the middle of a request
                 await self._posts.request("POST", self._target, b"1")
         except (ClientLost, OSError, EOFError, asyncio.LimitOverrunError):

@@ -1,7 +1,7 @@
-"""Who publishes what and when, and what became of it: the counting heart of a load test. Knows no socket.
+"""Who publishes what and when, and what arrived of it: the counters of a load test. Knows no socket.
 
-:meth:`Traffic.heard` is the hot path: it runs for every message that arrives, and decides how much load one process can
-look at.
+:meth:`Traffic.packets_received` is the hot path: it runs for every message that arrives, and decides how much load one
+process can measure.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Traffic:
         sent, received: Messages, from the beginning.
         expected: Deliveries that the messages sent so far must lead to.
         bytes: Of the packets received.
-        misdelivered: Deliveries to a client that must not hear the publisher.
+        misdelivered: Deliveries to a client that must not receive what the publisher emits.
         cut_off: Clients that lost their connection, the first of them for ``cut_reason``.
         measuring: Whether latencies are kept.
         lag: Open loop: how late this program was with its own messages.
@@ -66,12 +66,12 @@ class Traffic:
     # -- publishing
 
     def publish(self, client: Client, due_us: int) -> None:
-        """Have a client emit one message that was due at this time; one that was cut off stays silent."""
-        if not client.alive:
+        """Have a client emit one message that was due at this time; one that was cut off emits nothing."""
+        if not client.connected:
             return
         client.sequence += 1
         self.sent += 1
-        self.expected += self._plan.listeners(client.number)
+        self.expected += self._plan.receivers(client.number)
         client.send(self.packet(client, due_us))
 
     def packet(self, client: Client, due_us: int) -> bytes:
@@ -106,10 +106,10 @@ class Traffic:
                 number += 1
             await asyncio.sleep((due - now) / 1e6)
 
-    # -- hearing
+    # -- receiving
 
-    def heard(self, client: Client, packets: list[bytes]) -> list[bytes]:
-        """Take note of what a client got in one read; returns the packets that are not answers to this test."""
+    def packets_received(self, client: Client, packets: list[bytes]) -> list[bytes]:
+        """Count what a client received in one read; returns the packets that are not answers to this test."""
         now, others, number = now_us(), [], client.number
         order, answer, tag, tail, groups = self._order[number], self._answer, self._tag, self._tail, self._plan.groups
         until, stride, sampled = self._until_sample, self._stride, self.fresh.append if self.measuring else None
@@ -135,7 +135,7 @@ class Traffic:
                 unique += 1
                 fresh = True
             else:
-                fresh = order.heard(publisher, sequence)
+                fresh = order.record(publisher, sequence)
             until -= 1
             if until <= 0:
                 until = stride
@@ -149,7 +149,7 @@ class Traffic:
         self.bytes += size
         return others
 
-    def has_heard_itself(self, client: Client) -> bool:
+    def has_received_its_own(self, client: Client) -> bool:
         """Whether a client's own message has come back to it."""
         return client.number in self._order[client.number].last
 

@@ -1,4 +1,4 @@
-"""Carries out one load test: connect, join, probe, warm up, measure, drain, leave. Prints nothing; tells a watcher."""
+"""Carries out one load test: connect, join, probe, warm up, measure, drain, close. Prints nothing; calls a watcher."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ CONNECT_SECONDS = 30.0
 ANSWER_SECONDS = 5.0
 DRAIN_SECONDS = 3.0  # how long after the last arrival late messages are waited for
 LINGER_SECONDS = 0.2  # everything may be there, and second copies still on their way
-LEAVE_SECONDS = 5.0
+CLOSE_SECONDS = 5.0
 TICK_SECONDS = 0.5
 
 
 class LoadTestFailed(ShoalError):
-    """The server cannot be tested like this; the text says what it did not do."""
+    """The server cannot be tested like this; the message says what it did not do."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What a watcher is told twice a second.
+    """What a watcher gets twice a second.
 
     Attributes:
         phase: ``connecting``, ``joining``, ``warming up`` or ``measuring``.
@@ -75,7 +75,7 @@ async def run_trial(plan: Plan, watch: Watcher) -> Result:
     try:
         return await trial.run()
     finally:
-        await trial.leave()
+        await trial.close()
 
 
 class _Trial:
@@ -100,11 +100,11 @@ class _Trial:
         await asyncio.sleep(LINGER_SECONDS)
         return conclude(self._plan, self._traffic, first, last, self._connecting, connect_seconds)
 
-    async def leave(self) -> None:
-        """Close every connection, in good order where the server takes part in that."""
+    async def close(self) -> None:
+        """Close every connection, with a close frame or packet where the server still answers."""
         self._traffic.stopped = True
         with suppress(TimeoutError):
-            async with asyncio.timeout(LEAVE_SECONDS):
+            async with asyncio.timeout(CLOSE_SECONDS):
                 await asyncio.gather(*(client.close() for client in self._clients))
         await asyncio.sleep(0)  # one turn of the loop, in which the connections close
 
@@ -175,19 +175,19 @@ class _Trial:
             raise failure from None
 
     async def _probe(self) -> None:
-        """See that one message comes back, before a thousand are sent that cannot."""
+        """Check that one message comes back before thousands are sent."""
         traffic, client = self._traffic, self._clients[0]
         traffic.stopped = True
         traffic.publish(client, 0)
         await self._settle(ANSWER_SECONDS)
         traffic.stopped = False
-        if traffic.has_heard_itself(client):
+        if traffic.has_received_its_own(client):
             return
-        if client.alive and traffic.received == 0:
+        if client.connected and traffic.received == 0:
             raise LoadTestFailed(_nothing_came_back(self._plan))
-        if client.alive:
+        if client.connected:
             raise LoadTestFailed(
-                "others heard a message, but not its sender: the server must broadcast to all in the room"
+                "others received a message, but not its sender: the server must broadcast to all in the room"
             )
         raise LoadTestFailed(f"the first client was cut off when it had sent a message: {traffic.cut_reason}")
 
@@ -239,7 +239,7 @@ class _Trial:
             Progress(
                 phase,
                 min(share, 1.0),
-                sum(client.alive for client in self._clients),
+                sum(client.connected for client in self._clients),
                 (now.sent - seen.sent) / seconds,
                 (now.received - seen.received) / seconds,
                 recent.milliseconds(0.5),
@@ -248,10 +248,10 @@ class _Trial:
             )
         )
 
-    async def _settle(self, patience: float) -> None:
+    async def _settle(self, timeout: float) -> None:
         """Wait until everything has arrived, or nothing has for so many seconds."""
         traffic, received, last_arrival = self._traffic, -1, time.monotonic()
-        while traffic.unique < traffic.expected and time.monotonic() - last_arrival < patience:
+        while traffic.unique < traffic.expected and time.monotonic() - last_arrival < timeout:
             if traffic.received != received:
                 received, last_arrival = traffic.received, time.monotonic()
             await asyncio.sleep(0.02)

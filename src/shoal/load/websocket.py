@@ -18,7 +18,7 @@ MAX_WAITING = 16 * 2**20
 
 
 async def open_websocket(client: Client, plan: Plan, tls: ssl.SSLContext | None) -> None:
-    """Connect and return once the connection is open; ``client.ready`` tells when the server has accepted the client.
+    """Connect and return once the connection is open; ``client.ready`` is done when the server has accepted the client.
 
     Raises:
         OSError: Nobody listens there, or TLS failed.
@@ -60,7 +60,7 @@ class _WebSocket(asyncio.Protocol):
 
     async def _close(self) -> None:
         if not self._transport.is_closing():
-            self._transport.write(self._frames.goodbye())
+            self._transport.write(self._frames.close())
             self._transport.close()
 
     def _send(self, packet: bytes) -> None:

@@ -136,7 +136,7 @@ def test_an_endless_answer_to_the_handshake_is_a_failure() -> None:
     assert client.failure == "the answer to the WebSocket handshake is too long"
 
 
-def test_a_close_is_told_with_its_code() -> None:
+def test_a_close_is_reported_with_its_code() -> None:
     seen, client = by_us(Frame(Opcode.CLOSE, b"\x03\xf0bye").serialize(mask=False), [])
     assert client.failure == "the server closed the WebSocket: 1008 (policy violation) bye"
     assert seen.sent  # the close is answered
@@ -148,8 +148,8 @@ def test_a_frame_beyond_the_bound_is_a_failure_before_it_has_arrived() -> None:
     assert "protocol" in client.failure
 
 
-def test_a_goodbye_is_a_normal_close_and_after_the_servers_nothing() -> None:
+def test_closing_sends_code_1000_and_after_the_servers_close_nothing() -> None:
     _, client = by_us(b"", [])
-    assert unmasked(client.goodbye()) == [b"\x03\xe8"]
+    assert unmasked(client.close()) == [b"\x03\xe8"]
     _, client = by_us(Frame(Opcode.CLOSE, b"\x03\xe8").serialize(mask=False), [])
-    assert client.goodbye() == b""
+    assert client.close() == b""

@@ -51,26 +51,26 @@ def test_a_clock_that_was_set_back_counts_as_no_latency() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 12)), max_size=60))
-def test_every_message_is_fresh_once_and_a_duplicate_ever_after(heard: list[tuple[int, int]]) -> None:
+def test_every_message_is_fresh_once_and_a_duplicate_ever_after(received: list[tuple[int, int]]) -> None:
     """Whatever comes in whatever order: the counts are those of a plain set."""
     order, seen = Order(), set()
     late = 0
-    for publisher, sequence in heard:
+    for publisher, sequence in received:
         fresh = (publisher, sequence) not in seen
         late += fresh and any(p == publisher and s > sequence for p, s in seen)
-        assert order.heard(publisher, sequence) is fresh
+        assert order.record(publisher, sequence) is fresh
         seen.add((publisher, sequence))
     assert order.unique == len(seen)
-    assert order.duplicates == len(heard) - len(seen)
+    assert order.duplicates == len(received) - len(seen)
     assert order.reordered == late
 
 
 def test_what_is_remembered_of_missing_messages_is_bounded() -> None:
     """A jump of a hundred million leaves a bounded number of holes."""
     order = Order()
-    order.heard(0, 99_999_999)
+    order.record(0, 99_999_999)
     assert len(order._holes) <= 10_000
-    order.heard(0, 1)
+    order.record(0, 1)
     assert (order.reordered, order.unique) == (1, 2)
 
 
@@ -79,6 +79,6 @@ def test_a_shuffled_run_has_no_loss_and_no_duplicates() -> None:
     random.Random(7).shuffle(numbers)
     order = Order()
     for number in numbers:
-        order.heard(3, number)
+        order.record(3, number)
     assert (order.unique, order.duplicates) == (499, 0)
     assert order.reordered > 400

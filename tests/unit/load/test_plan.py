@@ -53,7 +53,7 @@ def test_a_mistake_is_one_clear_line(capsys: pytest.CaptureFixture[str], argumen
     assert words in err
 
 
-def test_help_tells_what_a_server_must_do(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_describes_what_a_server_must_do(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "--help")
     assert code == 0
     for word in ("chat-message", "echo", "join", "--in-flight", "--rate", "--json"):
@@ -86,11 +86,11 @@ def a_plan(url: str = URL, mode: str = "broadcast", clients: int = 10, rooms: in
     )
 
 
-def test_who_hears_whom_follows_from_the_rooms() -> None:
+def test_who_receives_from_whom_follows_from_the_rooms() -> None:
     """Everybody without rooms, one's own room with them, oneself in mode echo."""
-    assert a_plan().listeners(3) == 10
-    assert [a_plan(rooms=3).listeners(i) for i in range(4)] == [4, 3, 3, 4]
-    assert a_plan(mode="echo").listeners(3) == 1
+    assert a_plan().receivers(3) == 10
+    assert [a_plan(rooms=3).receivers(i) for i in range(4)] == [4, 3, 3, 4]
+    assert a_plan(mode="echo").receivers(3) == 1
 
 
 def test_the_port_follows_from_the_scheme() -> None:

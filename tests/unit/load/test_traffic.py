@@ -152,7 +152,7 @@ def test_the_short_cut_counts_like_the_plain_order(reads: list[list[tuple[int, i
         for read in reads:
             client.take([message(*each) for each in read])
             for each in read:
-                plain.heard(*each)
+                plain.record(*each)
         ours = traffic._order[client.number]
         assert ours.last == plain.last
         assert (traffic.unique, traffic.duplicates, traffic.reordered) == (
@@ -174,7 +174,7 @@ def test_latencies_are_from_the_moment_a_message_was_due() -> None:
     with_client(1, test, rate=10.0)
 
 
-def test_a_ping_is_answered_and_a_disconnect_is_told_once() -> None:
+def test_a_ping_is_answered_and_a_disconnect_is_reported_once() -> None:
     def test(client: Client, traffic: Traffic, sent: list[bytes]) -> None:
         client.take([b"2"])
         assert sent == [b"3"]
@@ -187,7 +187,7 @@ def test_a_ping_is_answered_and_a_disconnect_is_told_once() -> None:
     with_client(1, test)
 
 
-def test_a_client_sends_what_it_authenticates_with_and_tells_why_it_was_refused() -> None:
+def test_a_client_sends_what_it_authenticates_with_and_reports_why_it_was_refused() -> None:
     async def run() -> None:
         client = Client(0, "/admin", {"token": 1}, Traffic(plan(), TAG))
         sent: list[bytes] = []
