@@ -11,7 +11,7 @@ from tests.unit.cluster.nodes import cluster
 
 from shoal.bus import MemoryBus
 from shoal.cluster.link import Link
-from shoal.cluster.messages import Message, Reply, decode, encode
+from shoal.cluster.messages import Broadcast, Message, Reply, decode, encode
 from shoal.testing import async_test
 
 TAG = "abcdef"
@@ -118,6 +118,23 @@ class TestConfirmation:
             assert link.is_confirmed("/", TAG)
             link.close_room("/", TAG)
             assert f"shoal#/#{TAG}#" in bus._channels
+
+
+@async_test
+async def test_only_its_own_messages_come_back_unread() -> None:
+    """A node whose tag differs in the last character is another one."""
+    received: list[str] = []
+    bus = MemoryBus()
+    link = Link(bus, TAG, "node", "shoal", lambda broadcast: received.append(broadcast.text.decode()), lambda up: None)
+    await link.start()
+    link.open_namespace("/")
+    for tag in (TAG, TAG[:-1] + "x", "", TAG):
+        envelope = Broadcast("/", (), (), f"42{tag!r}".encode(), [])
+        bus.publish("shoal#/#", encode(Message(tag, [envelope])))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert received == [f"42{TAG[:-1] + 'x'!r}", "42''"]
+    await link.close()
 
 
 @async_test

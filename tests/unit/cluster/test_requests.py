@@ -16,6 +16,7 @@ from shoal import Server
 from shoal.cluster.messages import Hello, Leave, Message, Reply, Request, encode
 from shoal.cluster.peers import HELLO_INTERVAL, PEER_TIMEOUT
 from shoal.cluster.requests import MAX_AT_WORK
+from shoal.errors import RoomRefused
 from shoal.testing import TestClient, async_test
 
 
@@ -285,6 +286,19 @@ class TestPresence:
             async with asyncio.timeout(10):
                 assert (await call).responses == []
             assert nodes[0].link.peers.names() == {}
+
+    @async_test
+    async def test_a_node_may_miss_two_hellos_but_not_three(self) -> None:
+        """Then its clients' ids are free, whether or not anybody asks which nodes there are."""
+        async with cluster("a", "b") as nodes:
+            client, other = await nodes[1].connect(), await nodes[0].connect()
+            nodes[1].bus.cut()
+            socket = nodes[0].io.sockets[other.id]
+            await nodes[0].server.clock.advance(5.0)
+            with pytest.raises(RoomRefused):
+                socket.join(client.id)
+            await nodes[0].server.clock.advance(3.1)
+            await socket.join(client.id)
 
     @async_test
     async def test_goodbye_is_said_and_heard(self) -> None:

@@ -115,6 +115,31 @@ async def test_long_names_of_rooms_are_bounded_too() -> None:
 
 
 @async_test
+async def test_rooms_that_are_left_meanwhile_count_no_more() -> None:
+    """And those that stay count on: what a client that is away takes is known at any time."""
+    io = recovering(recovery_buffer=100_000)
+    async with TestServer(io) as server:
+        clients = [await server.connect() for _ in range(5)]
+        for number, client in enumerate(clients):
+            await client.emit("sit", str(number) * 40_000)
+            await client.emit("sit", "small")
+        for client in clients[:2]:
+            client.connection.drop()
+        await server.settle()
+        await io.in_("small").leave("small")
+        clients[2].connection.drop()
+        await server.settle()
+        assert io.stats.states_dropped == 1  # the first
+        await io.in_("1" * 40_000).leave("1" * 40_000)
+        clients[3].connection.drop()
+        await server.settle()
+        assert io.stats.states_dropped == 1
+        clients[4].connection.drop()
+        await server.settle()
+        assert io.stats.states_dropped == 3  # one that takes little goes before one that takes much: it left first
+
+
+@async_test
 async def test_no_time_to_come_back_costs_no_turns_of_the_loop() -> None:
     """With a duration of nothing everybody begins anew, and nobody sweeps without a pause."""
     io = recovering(max_disconnection_duration=0)

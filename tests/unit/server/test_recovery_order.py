@@ -81,6 +81,28 @@ async def test_listeners_of_rooms_come_behind_what_was_missed() -> None:
 
 
 @async_test
+async def test_a_room_that_is_empty_is_created_anew() -> None:
+    """One that others are in is not; the client joins both."""
+    io = recovering()
+    log: list[tuple[str, ...]] = []
+    async with TestServer(io) as server:
+        anna, other = await server.connect(), await server.connect()
+        for client, room in ((anna, "front"), (anna, "back"), (other, "back")):
+            await client.emit("sit", room)
+        anna.connection.drop()
+        await server.settle()
+        for event in ("create_room", "join_room"):
+            io.on(event)(lambda *args, event=event: log.append((event, *args)))
+        await back(server, anna)
+        assert sorted(log) == [
+            ("create_room", "front"),
+            ("join_room", "back", anna.id),
+            ("join_room", "front", anna.id),
+        ]
+        assert log.index(("create_room", "front")) < log.index(("join_room", "front", anna.id))
+
+
+@async_test
 async def test_a_listener_of_rooms_may_send_it_away() -> None:
     """Nothing of it is left in any room."""
     io = recovering()
