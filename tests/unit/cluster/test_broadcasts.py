@@ -96,6 +96,9 @@ class TestSubscriptions:
             assert "shoal#/#x#" in nodes.channels(nodes[0])
             await two.disconnect()
             assert nodes.channels(nodes[0]) == quiet
+            three = await nodes[0].connect("x")
+            await nodes[0].io.sockets[three.id].leave("x")
+            assert nodes.channels(nodes[0]) == quiet
 
     @async_test
     async def test_a_broadcast_to_a_room_goes_to_nodes_with_members_only(self) -> None:

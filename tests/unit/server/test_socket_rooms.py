@@ -103,6 +103,15 @@ class TestRooms:
                 ("leave_room", "a", one.id),
                 ("delete_room", "a"),
             ]
+            log.clear()
+            await two.join("b")
+            await two.leave("b")
+            assert log == [
+                ("create_room", "b"),
+                ("join_room", "b", two.id),
+                ("leave_room", "b", two.id),
+                ("delete_room", "b"),
+            ]
 
     @async_test
     async def test_a_failing_room_handler_hurts_nobody(self) -> None:
