@@ -1,7 +1,8 @@
-"""What holds for every test: nothing is left behind, and where nothing may be missing, nothing is skipped.
+"""What holds for every test: nothing is left behind, where nothing may be missing nothing is skipped, and tests that
+run side by side do not disturb each other.
 
-Knows threads, tasks, child processes and listening sockets of this process. It knows nothing of Shoal, and holds no
-fixture that a test would ask for by name.
+Knows threads, tasks, child processes and listening sockets of this process, and pytest-xdist by its hooks. It knows
+nothing of Shoal, and holds no fixture that a test would ask for by name.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import asyncio.runners
 import contextlib
+import fcntl
 import os
 import signal
 import socket
@@ -169,3 +171,42 @@ def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
     if not reason.startswith(NOT_APPLICABLE):
         report.outcome = "failed"
         report.longrepr = f"skipped although SHOAL_TEST_REQUIRE=all: {reason}"
+
+
+# ---- side by side ----
+
+# In this order files are dealt to the processes of `pytest -n`: first what waits for other processes, and last what is
+# short and busy, and fills every gap. The longest prefix counts.
+ORDER = ("tests/interop", "tests/integration", "", "tests/unit")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """What `-n auto` means: two processes for each core, since most tests wait most of their time."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(2 * cores, 8)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Sort files by ORDER where they are dealt to several processes, with those that run alone at the end."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: (_runs_alone(item), _place(item.nodeid)))
+
+
+def _place(nodeid: str) -> int:
+    return max((len(prefix), number) for number, prefix in enumerate(ORDER) if nodeid.startswith(prefix))[1]
+
+
+def _runs_alone(item: pytest.Item) -> bool:
+    return item.get_closest_marker("alone") is not None
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Let a test that is marked "alone" wait until no other runs, and no other begin while it does.
+
+    That holds for all processes that test this tree. Outside of the time that faulthandler gives a test.
+    """
+    with Path(__file__).open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX if _runs_alone(item) else fcntl.LOCK_SH)
+        return (yield)

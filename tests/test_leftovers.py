@@ -70,14 +70,14 @@ def test_is_expected_to_fail():
 """
 
 
-def run(where: Path, tests: str, **environment: str) -> tuple[dict[str, int], str]:
+def run(where: Path, tests: str, *options: str, **environment: str) -> tuple[dict[str, int], str]:
     """How often pytest reported what on a project of `tests` and our conftest, and all it printed."""
     (where / "pytest.ini").write_text("[pytest]\n")
     (where / "conftest.py").write_text(CONFTEST.read_text().replace("GRACE = 2.0", "GRACE = 0.3"))
     (where / "test_it.py").write_text(tests)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SHOAL_", "PYTEST_"))}
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rA", "."],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rA", *options, "."],
         cwd=where,
         env=inherited | environment,
         capture_output=True,
@@ -89,9 +89,10 @@ def run(where: Path, tests: str, **environment: str) -> tuple[dict[str, int], st
     return {word: int(count) for count, word in re.findall(r"(\d+) (\w+)", closing.partition(" in ")[0])}, done.stdout
 
 
-def test_what_is_left_behind_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [[], ["-n", "1"]], ids=["in this process", "in another one"])
+def test_what_is_left_behind_is_named(tmp_path: Path, options: list[str]) -> None:
     """Each of the four kinds fails its test and says what was left; a tidy test passes."""
-    counts, output = run(tmp_path, MISBEHAVING)
+    counts, output = run(tmp_path, MISBEHAVING, *options)
     assert counts == {"failed": 1, "passed": 5, "errors": 4}, output  # the tests pass; clearing up after them does not
     assert "left behind: thread straggler" in output
     assert re.search(r"left behind: process \d+ \(sleep 60\)", output)

@@ -21,6 +21,8 @@ from tests.requirements import needs_io_uring
 from tests.servers import serving, tracebacks
 from tests.websocket_faults import CLOSE, PING, TEXT, frame
 
+pytestmark = pytest.mark.alone  # it keeps every core busy, and wants thousands of writes in its time
+
 SECONDS, CROWD = 3.0, 24
 SAID = re.compile(rb'42\["said",(\d+),')
 
