@@ -337,12 +337,12 @@ class TestRealSockets:
         async with (await Raw.joined(server.port))[0] as raw:
             assert await raw.ask("join", f"room {number}") == [2]
             if kind == 2:
-                await raw.say("41")
+                await raw.send_text("41")
             elif kind == 3:
                 await raw.send(frame(CLOSE, b"\x03\xe8"))
                 await raw.end()
             elif kind == 4:
-                await raw.say("4nonsense")
+                await raw.send_text("4nonsense")
                 await raw.end()
             # else it vanishes, with a reset
 
@@ -353,6 +353,6 @@ class TestRealSockets:
         assert packets[0].startswith("40{"), packets
         if half_open:
             async with await Raw.websocket(server.port, f"{WEBSOCKET}&sid={sid}") as raw:
-                await raw.say("2probe")
+                await raw.send_text("2probe")
         with contextlib.suppress(Exception):
             await someone.push(sid, "1")

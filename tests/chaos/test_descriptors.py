@@ -59,10 +59,10 @@ class Visitor:
             await poller.packets(sid, 1)
             raw = await Raw.websocket(self.port, f"{WEBSOCKET}&sid={sid}", buffer=buffer)
             try:
-                await raw.say("2probe")
+                await raw.send_text("2probe")
                 assert await raw.next() == b"3probe"
                 await poller.push(sid, '4299["join"]')  # from here on messages are held for it
-                await raw.say("5")
+                await raw.send_text("5")
                 while not (await raw.next()).startswith(b"4399"):
                     pass
             except BaseException:
@@ -105,7 +105,7 @@ class Visitor:
         assert await raw.rest() == b""
 
     async def _kick(self, raw: Raw) -> None:
-        await raw.say('42["kick"]')
+        await raw.send_text('42["kick"]')
         await raw.end()
 
     async def _fall_silent(self, raw: Raw) -> None:
@@ -119,7 +119,7 @@ async def test_no_byte_goes_astray(ring: bool) -> None:
     """Thousands of writes past the transports, hundreds of numbers in new hands: each write meets its own socket."""
     with serving("descriptors:io", env={"SHOAL_CLOSE_TIMEOUT": "1", "SHOAL_IO_URING": str(ring)}) as server:
         async with (await Raw.joined(server.port))[0] as operator:
-            await operator.say('42["begin"]')
+            await operator.send_text('42["begin"]')
             deadline, visitors = time.monotonic() + SECONDS, []
 
             async def come_and_go(seed: int) -> None:

@@ -125,7 +125,7 @@ async def chat_aside(raw: Raw, enough: asyncio.Event) -> list[float]:
     delays: list[float] = []
     while not enough.is_set():
         began = time.monotonic()
-        await raw.say(f'42["say","quiet",99,{len(delays)}]')
+        await raw.send_text(f'42["say","quiet",99,{len(delays)}]')
         assert await raw.next() == f'42["said",99,{len(delays)},""]'.encode()
         delays.append(time.monotonic() - began)
         await asyncio.sleep(0.02)
@@ -180,7 +180,7 @@ async def test_promises_hold_at_full_load(load: tuple[ServerProcess, int]) -> No
         counters = await witness.ask("counters")
         assert (counters["outbox"]["overflows"], counters["engine"]["ping_timeouts"]) == (1, 0)
 
-        await aside.say('42["say","busy",99,0]')
+        await aside.send_text('42["say","busy",99,0]')
         async with asyncio.timeout(20.0):
             await asyncio.gather(*[listener.task for listener in listeners])
 

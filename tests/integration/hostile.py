@@ -100,7 +100,7 @@ class Raw:
         raw = await cls.websocket(port, **options)
         try:
             assert (await raw.next())[:2] == b"0{"
-            await raw.say(f"40{namespace}")
+            await raw.send_text(f"40{namespace}")
             while not (reply := await raw.next()).startswith(f"40{namespace}".encode()):
                 assert reply == b"2", reply
             return raw, json.loads(reply[reply.index(b"{") :])["sid"]
@@ -121,7 +121,7 @@ class Raw:
             await self.writer.drain()
         await asyncio.sleep(0)
 
-    async def say(self, text: str | bytes) -> None:
+    async def send_text(self, text: str | bytes) -> None:
         """Send one text frame."""
         await self.send(frame(TEXT, text if isinstance(text, bytes) else text.encode()))
 
@@ -156,13 +156,13 @@ class Raw:
         while True:
             opcode, payload = await self.read_frame()
             if payload == b"2":
-                await self.say("3")
+                await self.send_text("3")
             elif opcode in (TEXT, BINARY):
                 return payload
 
     async def ask(self, event: str, *args: Any) -> Any:
         """Emit an event and wait for the arguments of its acknowledgement. Other events are passed over."""
-        await self.say("4299" + json.dumps([event, *args]))
+        await self.send_text("4299" + json.dumps([event, *args]))
         while not (answer := await self.next()).startswith(b"4399"):
             pass
         return json.loads(answer[4:])
@@ -267,7 +267,7 @@ class Witness:
 
 @contextlib.contextmanager
 def bounded(lane: str, **more: str) -> Iterator[ServerProcess]:
-    """Serve `tests/apps/bounds.py` over a lane, with `BOUNDS` and `more`. Its log must tell of no mistake of ours."""
+    """Serve `tests/apps/bounds.py` over a lane, with `BOUNDS` and `more`. Its log must show no mistake of ours."""
     with serving("bounds:io", lane, env={**BOUNDS, **more}) as server:
         yield server
     assert not tracebacks(server.final_log), server.final_log

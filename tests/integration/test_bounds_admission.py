@@ -132,7 +132,7 @@ class TestAddresses:
                 opened = await someone.http.get(someone.endpoint.http(POLLING), headers=mine)
                 sids.append(json.loads(opened.text[1:])["sid"])
             async with await Raw.websocket(strict.port, f"{WEBSOCKET}&sid={sids[0]}", mine) as raw:
-                await raw.say("2probe")
+                await raw.send_text("2probe")
                 assert await raw.next() == b"3probe"
 
     @case
@@ -154,13 +154,13 @@ class TestRates:
             before = (await witness.counters())["server"]["rate_limited"]
             async with (await Raw.joined(strict.port, headers=behind("192.0.2.5")))[0] as raw:
                 for _ in range(60):
-                    await raw.say('4277["echo",1]')
+                    await raw.send_text('4277["echo",1]')
                 answers = [await raw.next() for _ in range(60)]
                 refusal = b'4377[{"error":"too many events","event":"echo"}]'
                 assert answers[:20] == [b"4377[1]"] * 20
                 assert answers.count(refusal) >= 35  # the clock runs on meanwhile
                 for _ in range(60):
-                    await raw.say('42["id"]')
+                    await raw.send_text('42["id"]')
                 assert await raw.next() == b'42["error",{"error":"too many events","event":"id"}]'
                 await asyncio.sleep(1.1)
                 assert await raw.ask("echo", "again") == ["again"]
@@ -188,7 +188,7 @@ class TestSessions:
         async with Witness(server.port) as witness, await Raw.websocket(server.port) as raw:
             before = (await witness.counters())["server"]["connect_timeouts"]
             for number in range(100):
-                await raw.say(f"40/nobody-{number},")
+                await raw.send_text(f"40/nobody-{number},")
             assert await raw.end(5.0) == 1000
             await witness.counted("server", "connect_timeouts", before + 1)
 
@@ -240,7 +240,7 @@ class TestSessions:
             before = (await witness.counters())["engine"]["upgrade_timeouts"]
             sid, _ = await joined_by_polling(someone)
             async with await Raw.websocket(server.port, f"{WEBSOCKET}&sid={sid}") as raw:
-                await raw.say("2probe")
+                await raw.send_text("2probe")
                 assert await raw.next() == b"3probe"
                 assert await raw.end(5.0) == 1000
             await witness.counted("engine", "upgrade_timeouts", before + 1)
@@ -259,9 +259,9 @@ class TestSessions:
             while (await witness.counters())["wheel"] > 3:
                 await asyncio.sleep(0.02)
             async with await Raw.websocket(server.port, query) as raw:
-                await raw.say("2probe")
+                await raw.send_text("2probe")
                 assert await raw.next() == b"3probe"
-                await raw.say("5")
+                await raw.send_text("5")
                 assert await raw.ask("echo", 1) == [1]
 
 
@@ -276,14 +276,14 @@ class TestNamespaces:
                     await raw.next()
                     answers = []
                     for number in range(20):
-                        await raw.say(f"40/n{number},")
+                        await raw.send_text(f"40/n{number},")
                         answers += [await raw.next()] if paced else []
                     answers += [await raw.next() for _ in range(20 - len(answers))]
                     refusals = {f'44/n{number},{{"message":"too many namespaces"}}'.encode() for number in range(5, 20)}
                     assert set(answers) > refusals
                     assert sum(answer.startswith(b"40/n") for answer in answers) == 5
-                    await raw.say("41/n0,")
-                    await raw.say("40/n19,")
+                    await raw.send_text("41/n0,")
+                    await raw.send_text("40/n19,")
                     assert (await raw.next()).startswith(b"40/n19,{")
             await witness.counted("server", "namespaces_refused", before + 30)
 
@@ -293,7 +293,7 @@ class TestNamespaces:
         async with Witness(server.port) as witness:
             raw, first = await Raw.joined(server.port)
             async with raw:
-                await raw.say("40")
+                await raw.send_text("40")
                 second = json.loads((await raw.next())[2:])["sid"]
                 assert second != first
                 assert await raw.ask("id") == [second]
@@ -308,7 +308,7 @@ class TestNamespaces:
             for packet in ('42["hold","early",1]', '42/plain,["hold","early",1]', '450-["hold","early",1]', "431[]"):
                 before = (await witness.counters())["server"]["parse_errors"]
                 async with await Raw.websocket(server.port) as raw:
-                    await raw.say(packet)
+                    await raw.send_text(packet)
                     assert await raw.end() == 1000
                 await witness.counted("server", "parse_errors", before + 1)
             await witness.ask("release", "early")
@@ -321,8 +321,8 @@ class TestNamespaces:
 
             async def come_and_go(turns: int) -> None:
                 for number in range(turns):
-                    await raw.say(f"40/n{number % 40},")
-                    await raw.say(f"41/n{number % 40},")
+                    await raw.send_text(f"40/n{number % 40},")
+                    await raw.send_text(f"41/n{number % 40},")
                 assert await raw.ask("echo", 1) == [1]
 
             await come_and_go(1_500)

@@ -61,7 +61,7 @@ class TestWebSocket:
             before = (await witness.counters())["engine"]["too_large"]
             raw, sid = await Raw.joined(server.port)
             async with raw:
-                await raw.say("42" + json.dumps(["echo", "x" * LIMIT]))
+                await raw.send_text("42" + json.dumps(["echo", "x" * LIMIT]))
                 assert await raw.end() in (1009, None)
             await witness.counted("engine", "too_large", before + 1)
             assert await witness.ask("reason-of", sid) in ("transport error", "transport close")
@@ -71,7 +71,7 @@ class TestWebSocket:
         """A message of exactly the bound is handled."""
         async with (await Raw.joined(server.port))[0] as raw:
             event = '4299["echo","%s"]'
-            await raw.say(event % ("x" * (LIMIT - len(event) + 2)))
+            await raw.send_text(event % ("x" * (LIMIT - len(event) + 2)))
             assert (await raw.next()).startswith(b'4399["xxx')
 
     @case
@@ -184,7 +184,7 @@ class TestSocketIO:
             before = (await witness.counters())["server"]["parse_errors"]
             raw, sid = await Raw.joined(server.port)
             async with raw:
-                await raw.say(packet)
+                await raw.send_text(packet)
                 assert await raw.end() == 1000
             await witness.counted("server", "parse_errors", before + 1)
             assert await witness.ask("reason-of", sid) == "parse error"
@@ -193,12 +193,12 @@ class TestSocketIO:
     async def test_as_much_as_the_bounds_allow(self, server: ServerProcess) -> None:
         """Ten attachments, and the deepest JSON, are taken."""
         async with (await Raw.joined(server.port))[0] as raw:
-            await raw.say(f'4510-99["echo",{",".join(PLACEHOLDER % n for n in range(10))}]')
+            await raw.send_text(f'4510-99["echo",{",".join(PLACEHOLDER % n for n in range(10))}]')
             for number in range(10):
                 await raw.send(frame(BINARY, bytes([number])))
             assert (await raw.next()).startswith(b"4610-99[")
             assert [await raw.next() for _ in range(10)] == [bytes([number]) for number in range(10)]
-            await raw.say('4299["echo",' + "[" * 63 + "]" * 63 + "]")
+            await raw.send_text('4299["echo",' + "[" * 63 + "]" * 63 + "]")
             assert (await raw.next()).startswith(b"4399[[[[")
 
     @case
@@ -208,7 +208,7 @@ class TestSocketIO:
             before = (await witness.counters())["server"]["parse_errors"]
             raw, sid = await Raw.joined(server.port)
             async with raw:
-                await raw.say(f'453-["echo",{",".join(PLACEHOLDER % n for n in range(3))}]')
+                await raw.send_text(f'453-["echo",{",".join(PLACEHOLDER % n for n in range(3))}]')
                 for _ in range(2):
                     await raw.send(frame(BINARY, b"x" * 80_000))
                 assert await raw.end() == 1000

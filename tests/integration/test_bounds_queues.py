@@ -36,7 +36,7 @@ def dropping(request: pytest.FixtureRequest) -> Iterator[ServerProcess]:
 async def pour(raw: Raw, gate: str) -> None:
     """Send numbered events for a handler that waits at a gate."""
     for number in range(EVENTS):
-        await raw.say("42" + json.dumps(["hold", gate, number, PADDING]))
+        await raw.send_text("42" + json.dumps(["hold", gate, number, PADDING]))
 
 
 class TestWaitingEvents:
@@ -54,7 +54,7 @@ class TestWaitingEvents:
             await witness.ask("release", "ws")
             answer = asyncio.create_task(raw.next())  # answers pings while the rest is sent
             await sending
-            await raw.say('4299["echo","behind them"]')
+            await raw.send_text('4299["echo","behind them"]')
             assert await answer == b'4399["behind them"]'
             assert await witness.ask("held", "ws") == list(range(EVENTS))
             assert (await witness.counters())["engine"]["ping_timeouts"] == before["engine"]["ping_timeouts"]

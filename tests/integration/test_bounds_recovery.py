@@ -35,7 +35,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[ServerProcess]:
 async def enter(raw: Raw, auth: dict[str, str] | None = None) -> dict[str, Any]:
     """Enter `/`, perhaps with what an earlier client showed; the reply to CONNECT."""
     assert (await raw.next())[:2] == b"0{"
-    await raw.say("40" + (json.dumps(auth) if auth else ""))
+    await raw.send_text("40" + (json.dumps(auth) if auth else ""))
     reply = await raw.next()
     assert reply.startswith(b"40{"), reply
     return json.loads(reply[2:])

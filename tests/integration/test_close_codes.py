@@ -70,7 +70,7 @@ async def test_what_the_server_knows_of_text_that_is_no_utf8(plain: ServerProces
         before = (await witness.counters())["engine"]["broken"]
         raw, sid = await Raw.joined(plain.port)
         async with raw:
-            await raw.say(b'42["echo","\xff"]')
+            await raw.send_text(b'42["echo","\xff"]')
             assert await raw.end() == INVALID_DATA
         known = ""
         while not known:
@@ -88,9 +88,9 @@ async def test_a_probe_that_is_no_utf8_harms_no_session(plain: ServerProcess) ->
             await someone.push(sid, "40")
             async with await Raw.websocket(plain.port, f"{WEBSOCKET}&sid={sid}") as raw:
                 if not first:
-                    await raw.say("2probe")
+                    await raw.send_text("2probe")
                     assert await raw.next() == b"3probe"
-                await raw.say(b"5\xff")
+                await raw.send_text(b"5\xff")
                 assert await raw.end() == INVALID_DATA
             assert (await someone.push(sid, '4299["echo",1]')).text == "ok"
             while "4399[1]" not in await someone.packets(sid, 1):

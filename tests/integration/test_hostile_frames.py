@@ -52,7 +52,7 @@ class TestBrokenFrames:
             before = (await witness.counters())["engine"]["broken"]
             raw, sid = await Raw.joined(server.port)
             async with raw:
-                await raw.say(text)
+                await raw.send_text(text)
                 assert await raw.end() == 1000
             await witness.counted("engine", "broken", before + 1)
             assert await reason(witness, sid) == why
@@ -65,7 +65,7 @@ class TestBrokenFrames:
                 sid = await someone.open()
                 await someone.push(sid, "40")
                 async with await Raw.websocket(server.port, f"{WEBSOCKET}&sid={sid}") as raw:
-                    await raw.say("2probe")
+                    await raw.send_text("2probe")
                     assert await raw.next() == b"3probe"
                     await raw.send(data)
                     await raw.end(5.0)
@@ -167,8 +167,8 @@ class TestFloods:
         """They are dropped."""
         async with Witness(server.port), (await Raw.joined(server.port))[0] as raw:
             for number in range(2_000):
-                await raw.say(f"43{number}[1]")
-            await raw.say("43[1]")
+                await raw.send_text(f"43{number}[1]")
+            await raw.send_text("43[1]")
             assert await raw.ask("echo", 1) == [1]
 
     @case
@@ -177,7 +177,7 @@ class TestFloods:
         async with Witness(server.port) as witness, (await Raw.joined(server.port))[0] as raw:
             before = (await witness.counters())["rss"]
             for number in range(5_000):
-                await raw.say("42" + json.dumps([f"no such event {number}" + "x" * 500]))
+                await raw.send_text("42" + json.dumps([f"no such event {number}" + "x" * 500]))
             assert await raw.ask("echo", 1) == [1]
             assert (await witness.counters())["rss"] - before < 3_000_000
 

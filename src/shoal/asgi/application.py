@@ -33,7 +33,7 @@ class EngineApp:
         self._client = client
 
     def owns(self, scope: Any) -> bool:
-        """Whether a request is the engine's: its path says so."""
+        """Whether a request is the engine's, by its path."""
         path = self._path(scope)
         return path.startswith(self._engine.settings.path) or path + "/" == self._engine.settings.path
 
@@ -91,7 +91,7 @@ class ASGIApp:
     """An engine's application in front of another one: what is not the engine's goes there, lifespan goes to both.
 
     Args:
-        front: The engine's application; it says what it owns.
+        front: The engine's application; its ``owns`` decides what goes there.
         other: Any ASGI application.
         start: Starts what stands behind ``front``.
         stop: Ends it.

@@ -81,7 +81,7 @@ async def _poll(engine: BaseEngine[Any], connection: Connection, request: Reques
 
 
 class WaitingGet:
-    """A GET that waits for packets. ASGI tells that its client is gone only to those who ask.
+    """A GET that waits for packets. ASGI reports that its client is gone only to those who await ``receive``.
 
     Args:
         connection: The session.

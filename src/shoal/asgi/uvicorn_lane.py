@@ -72,7 +72,7 @@ class UvicornLane(AsgiLane):
         self.write(text_frame(packet.encode()))
 
     def _wait_until_writable(self) -> None:
-        """The transport's buffer is full: hold, until uvicorn is told that it is not."""
+        """The transport's buffer is full: hold, until uvicorn's protocol may write again."""
         if self.connection is not None and self.receive == self.connection.receive_text:
             self.connection.outbox.block()
             self._held = True

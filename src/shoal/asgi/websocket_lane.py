@@ -74,7 +74,7 @@ class AsgiLane(WebSocketLane):
             self.lost()
 
     async def _close_handshake(self, receive: Any) -> None:
-        """Send the close frame, and wait until the server tells that the client answered it, or gave up.
+        """Send the close frame, and wait until the server reports the client's, or gives up.
 
         Nobody may wait in ``receive`` meanwhile: Granian (2.8) holds the close frame back until that returns.
         """
@@ -114,7 +114,7 @@ class AsgiLane(WebSocketLane):
 
     async def _write_out(self) -> None:
         send = self._send
-        with contextlib.suppress(OSError):  # the client has gone; the reader hears of it too
+        with contextlib.suppress(OSError):  # the client has gone; the reader notices it too
             while True:
                 if not self._waiting and not self._closing:
                     self._wakeup = asyncio.get_running_loop().create_future()

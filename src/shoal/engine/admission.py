@@ -57,7 +57,7 @@ class Admission:
         settings: The engine's.
         stats: Where a bound that was exceeded is counted.
         addresses: Sessions that each address has.
-        listeners: Hear ``connection_error``.
+        listeners: Those of ``connection_error`` are called.
     """
 
     __slots__ = ("_addresses", "_listeners", "_settings", "_stats", "allow_request", "refused")
@@ -119,7 +119,7 @@ class Admission:
         return FORBIDDEN
 
     async def ask_application(self, request: Request) -> Refusal | None:
-        """What ``allow_request`` says of a handshake."""
+        """Why ``allow_request`` refuses a handshake, if it does."""
         if self.allow_request is None or "sid" in request.query:
             return None  # an upgrade: its session was allowed
         try:

@@ -107,7 +107,7 @@ class Connection(Session):
 
     @property
     def id(self) -> str:
-        """The session's id. It is a secret: who has it can speak for the client."""
+        """The session's id. It is a secret: who has it can act as the client."""
         return self.sid
 
     @property
@@ -177,7 +177,7 @@ class Connection(Session):
         """End the session. What was sent before is still delivered, unless ``abort``.
 
         Args:
-            reason: Told to ``on_close``.
+            reason: Passed to ``on_close``.
             abort: Drop what waits, and the connection with it: for peers that do not read.
         """
         self._close(reason, abort, NORMAL_CLOSURE)

@@ -222,7 +222,7 @@ class PollingLane:
     # ---- end
 
     def close(self, *, abort: bool = False, code: int = NORMAL_CLOSURE) -> None:
-        """Tell the client with a close packet: in the GET that waits, else in the next one, if it comes soon."""
+        """Send the client a close packet: with the GET that waits, else in the next one, if it comes soon."""
         self.resume_reading()
         if self.poll is not None:
             # A client that closed by itself gets a noop: its poll only needs to end (engine.io's protocol tests).

@@ -1,7 +1,7 @@
 """The table of an engine's sessions: by id, and how many each address has.
 
-It opens sessions and is told of their end. Whether a client may have one is decided in :mod:`.admission`, what carries
-it is a lane's business.
+It opens sessions and is called at their end. Whether a client may have one is decided in :mod:`.admission`; what
+carries it is a lane's business.
 """
 
 from __future__ import annotations

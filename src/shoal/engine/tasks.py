@@ -51,6 +51,6 @@ class Tasks:
 
 
 def is_cancelled(error: BaseException) -> bool:
-    """Whether the running task itself is told to end. A handler that awaits something cancelled only fails."""
+    """Whether the running task itself is being cancelled. A handler that awaits something cancelled only fails."""
     task = asyncio.current_task()
     return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0

@@ -1,9 +1,12 @@
 """uvicorn's HTTP, with the bounds that it lacks: how large the head of a request may be, how long it may take, and how
 many requests may wait behind another.
 
-httptools gathers an endless header in memory, in quadratic time, a connection that never says anything stays open for
+httptools gathers an endless header in memory, in quadratic time, a connection that never sends anything stays open for
 ever, and one read of requests that nobody answers yet takes a hundred megabytes: one client could stop the server
 before there is a session whose bounds would hold. What a request asks for is not known here.
+
+The plain twin is uvicorn's ``HttpToolsProtocol``, which answers whatever is within the bounds; beyond them
+``tests/unit/fastlane/test_bounded_http.py`` says what happens.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ class TooManyRequests(Exception):
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """One connection that speaks HTTP. A head that is too large or too slow ends it, and so do too many requests.
+    """One HTTP connection. A head that is too large or too slow ends it, and so do too many requests.
 
     Args:
         settings: Have the bounds.
@@ -80,14 +83,14 @@ class BoundedHttp(HttpToolsProtocol):
         if self not in self.connections:
             return  # handed over
         if self.cycle is None or self.cycle.response_complete:
-            # An empty line, say, or the body of a request that has its answer: uvicorn's clock has stopped.
+            # An empty line, say, or the body of a request that has its answer: uvicorn's timer has stopped.
             self._start_head_timer()
         self._overhead = max(0, self._overhead)
         if self._overhead >= self._settings.max_head:
             self._refuse(TOO_LARGE)
 
     def handle_websocket_upgrade(self) -> None:
-        """Hand the connection over, unless a request before the handshake is not answered: it would hear of no end."""
+        """Hand the connection over, unless a request before the handshake is not answered: nothing would end it."""
         if self.cycle is not None and not self.cycle.response_complete:
             self.transport.close()
         else:
@@ -148,7 +151,7 @@ class BoundedHttp(HttpToolsProtocol):
             self._head_timer = None
 
     def _drop_requests(self) -> None:
-        """Let the request that is being answered know that nobody hears the answer, and drop those behind it."""
+        """Mark the request that is being answered as disconnected, and drop those behind it."""
         self.pipeline.clear()
         if self._current is not None:
             self._current.disconnected = True

@@ -5,6 +5,9 @@ knows when the socket will be closed. uvloop's TCP transport gives both: it trie
 with the first byte that it keeps back once its limit is zero, and calls ``connection_lost`` before it closes the
 descriptor (its ``handles/stream.pyx`` and ``handles/basetransport.pyx``, version 0.23). TLS, other loops and pipes have
 made no such promise, and take the plain way.
+
+The plain twin is the transport's ``write``. ``tests/contract/test_descriptor.py`` holds uvloop to these promises, and
+``tests/unit/fanout/test_ticker.py`` compares what both ways deliver.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def parse_handshake(data: bytes, path: str) -> Request | None:
 
 
 class FirstBytesProtocol(UpgradeProtocol):
-    """A new connection. It becomes a WebSocket's, or steps aside for uvicorn's HTTP.
+    """A new connection. Its successor is a WebSocket, or uvicorn's HTTP.
 
     Args:
         engine: Takes the handshakes for its path.

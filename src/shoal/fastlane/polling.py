@@ -40,7 +40,7 @@ class HeaderBlock(NamedTuple):
 
 
 class FastPolling(BoundedHttp):
-    """One connection that speaks HTTP to an engine.
+    """One HTTP connection to an engine.
 
     Args:
         engine: Whose sessions poll here.
@@ -69,7 +69,7 @@ class FastPolling(BoundedHttp):
     def data_received(self, data: bytes) -> None:
         if self._lane is not None or self._pipelined:
             self._pipelined += data
-            if len(self._pipelined) > MAX_PIPELINED_BYTES:  # not before: who does not read hears of no end
+            if len(self._pipelined) > MAX_PIPELINED_BYTES:  # not before: without reading no end is noticed
                 self.flow.pause_reading()
         elif not (self._is_idle() and self._try_short_cut(data)):
             self._engine.context.wheel.remove(self)
@@ -116,7 +116,7 @@ class FastPolling(BoundedHttp):
         return True
 
     def _block(self, request: Request) -> HeaderBlock | None:
-        """What its header block says; ``None`` if the request must not take the short cut."""
+        """Its header block, parsed; ``None`` if the request must not take the short cut."""
         raw = request.raw_headers
         assert isinstance(raw, bytes)
         key = request.method, raw
@@ -212,7 +212,7 @@ class FastPolling(BoundedHttp):
     # ---- end
 
     def on_due(self, now: float) -> None:
-        """Nothing came for as long as uvicorn keeps a connection that says nothing."""
+        """Nothing came for as long as uvicorn keeps an idle connection."""
         if self._lane is None and not self._pipelined:
             self.timeout_keep_alive_handler()
 

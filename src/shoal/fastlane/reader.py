@@ -30,7 +30,7 @@ CLOSE: Final = 0x88
 USUAL_CLOSES: Final = frozenset({b"", b"\x03\xe8", b"\x03\xe9"})
 MESSAGE: Final = b"4"
 DATA: Final = frozenset({Opcode.TEXT, Opcode.BINARY, Opcode.CONT})
-# A frame that has not arrived whole waits for its rest up to this size; `websockets` reads a larger one as it comes.
+# A frame that has not arrived whole is kept until it has, up to this size; `websockets` reads a larger one as it comes.
 MAX_INCOMPLETE: Final = 4096
 # Frames that `websockets` reads in one turn. Each takes it some 15 microseconds, and one read may bring 40,000 of them.
 MAX_UNCOMMON: Final = 256
@@ -79,7 +79,7 @@ class FrameReader(WebSocketLane, asyncio.Protocol):
 
     @abstractmethod
     def _send_pending(self, protocol: ServerProtocol) -> None:
-        """Send what `websockets` has to say after it has read."""
+        """Send what `websockets` answers to what it has read."""
 
     @abstractmethod
     def _enter_closing(self) -> None:

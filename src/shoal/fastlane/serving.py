@@ -2,6 +2,8 @@
 
 uvicorn does HTTP, TLS, lifespan and signals. This module opens the listening sockets itself, so that a port in use is
 one clear error before anything starts.
+
+The plain twin is ``uvicorn module:app``; ``tests/interop`` runs the same cases over both.
 """
 
 from __future__ import annotations
@@ -77,7 +79,7 @@ def run(
             log_config=None,
             access_log=False,
             server_header=False,
-            # For our own requests `trusted_proxies` has the word; the application behind keeps uvicorn's.
+            # For our own requests `trusted_proxies` decides; the application behind keeps uvicorn's.
             proxy_headers=engine_of(app) is None or isinstance(app, ASGIApp),
             timeout_graceful_shutdown=GRACEFUL_SHUTDOWN,
             ssl_certfile=ssl_certfile,
@@ -92,7 +94,7 @@ def run(
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, with a word when it listens, and an end that sessions know of."""
+    """uvicorn's server, with a callback when it listens, which closes the sessions before it stops."""
 
     def __init__(
         self, config: uvicorn.Config, engine: BaseEngine[Any] | None, on_started: Callable[[], None] | None
@@ -109,7 +111,7 @@ class _Server(uvicorn.Server):
             self._on_started()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Close the sessions first: a waiting poll would hold uvicorn up, and clients can leave for other nodes."""
+        """Close the sessions first: a waiting poll would delay uvicorn, and clients can leave for other nodes."""
         for listener in self.servers:
             listener.close()
         if self._engine is not None:
@@ -119,7 +121,7 @@ class _Server(uvicorn.Server):
 
 
 def engine_of(app: Any) -> BaseEngine[Any] | None:
-    """The engine that an application has, if it says so by being one or by an attribute ``engine``."""
+    """The engine that an application is, or has as its attribute ``engine``."""
     if isinstance(app, BaseEngine):
         return app
     engine = getattr(app, "engine", None)

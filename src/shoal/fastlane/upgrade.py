@@ -36,7 +36,7 @@ KEY: Final = re.compile(r"[A-Za-z0-9+/]{21}[AQgw]==")  # 16 bytes in base64
 
 
 class UpgradeProtocol(asyncio.Protocol):
-    """What uvicorn makes for a connection that asks for a WebSocket. It steps aside once the handshake is done.
+    """What uvicorn makes for a connection that asks for a WebSocket. A lane follows once the handshake is done.
 
     Args:
         engine: Takes the requests for its path.
@@ -56,7 +56,7 @@ class UpgradeProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        # Not before: where a TLS handshake fails, a protocol hears neither of this nor of the end.
+        # Not before: where a TLS handshake fails, neither this nor ``connection_lost`` is called.
         self._connections.add(self)
 
     def data_received(self, data: bytes) -> None:
@@ -68,7 +68,7 @@ class UpgradeProtocol(asyncio.Protocol):
             self._next.data_received(data)
             return
         if self._request is not None:
-            transport.abort()  # the client speaks before it was answered
+            transport.abort()  # the client sends before it was answered
             return
         line, _, block = data.partition(b"\r\n")
         method, target, _ = line.split(b" ", 2)
@@ -77,7 +77,7 @@ class UpgradeProtocol(asyncio.Protocol):
         if path != self._engine.settings.path:
             self._delegate(data)
             return
-        # uvicorn does so behind this call: what is written in it may pause us, which is said only once.
+        # uvicorn does so behind this call: what is written in it may pause us, which it does only once.
         transport.set_protocol(self)
         self.answer(Request(method.decode("ascii"), path, query, block, *self._peer()))
 

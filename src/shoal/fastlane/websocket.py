@@ -81,7 +81,7 @@ class FastLane(FrameReader):
         if self.framed:  # frames need nothing of ours
             write, descriptor = self._transport.write, claim_descriptor(self._transport)
         if descriptor >= 0 and self.buffered:
-            self.pause_writing()  # something waits already, and whoever had the transport before was told
+            self.pause_writing()  # something waits already, and the pause was reported to the protocol before this one
         connection.attach(self, write, framed=self.framed, writable=self._held_pong is None, descriptor=descriptor)
 
     # ---- out
@@ -109,7 +109,7 @@ class FastLane(FrameReader):
             self.write([packet])
 
     def _send_pending(self, protocol: ServerProtocol) -> None:
-        """Send what `websockets` has to say by itself: pongs, the answer to a close, the end."""
+        """Send what `websockets` answers: pongs, the close frame, the end of the connection."""
         transport = self._transport
         for data in protocol.data_to_send():
             if not data:
@@ -143,17 +143,17 @@ class FastLane(FrameReader):
     # ---- end
 
     def _fail(self, error: Exception) -> None:
-        """The client broke the WebSocket protocol, or sent too large a message. `websockets` told it so."""
+        """The client broke the WebSocket protocol, or sent too large a message. A close frame is on its way."""
         if isinstance(error, PayloadTooBig):
             self.context.stats.too_large += 1
         else:
             self.context.stats.broken += 1
         if (session := self._session()) is not None:
             self.connection = None
-            session.lost("transport error")  # the close frame is on its way; the deadline below bounds it
+            session.lost("transport error")  # the deadline below bounds how long the close frame may take
 
     def _enter_closing(self) -> None:
-        """Nothing that the client says now counts, and nothing follows our close frame."""
+        """What the client sends from now on is ignored, and nothing follows our close frame."""
         self._short_cut = False
         self._close_outbox()
         self.receive = ignore

@@ -1,6 +1,6 @@
 """Which pages of other origins may read an answer: the headers of CORS (https://fetch.spec.whatwg.org/#http-cors-protocol).
 
-Who may open a WebSocket is a different question, which the engine answers: browsers ask no leave for it.
+Who may open a WebSocket is a different question, which the engine answers: browsers send no preflight for it.
 """
 
 from __future__ import annotations

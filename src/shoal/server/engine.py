@@ -70,7 +70,7 @@ class EventQueue:
                 works = self._next()
             self._busy = False
         except asyncio.CancelledError:
-            # The engine ends in the middle of a handler: that the session ended is told all the same.
+            # The engine ends in the middle of a handler: `disconnect` is emitted all the same.
             for event, *args in self._waiting:
                 if event == "disconnect":
                     self._engine.listeners.notify(event, self._connection, *args)

@@ -169,7 +169,7 @@ async def test_packets_behind_the_one_that_ends_the_session_are_not_taken() -> N
 
 
 @async_test
-async def test_a_client_that_says_goodbye_gets_a_noop() -> None:
+async def test_a_client_that_closes_gets_a_noop() -> None:
     """The waiting GET only needs to end; a later one is 400."""
     engine = Echo()
     async with TestServer(engine) as server:
@@ -181,8 +181,8 @@ async def test_a_client_that_says_goodbye_gets_a_noop() -> None:
         assert (await poller.request("GET")).status == 400
 
 
-class TestFarewell:
-    """A session that the server closes while nobody polls keeps its last words for a moment."""
+class TestClose:
+    """A session that the server closes while nobody polls keeps its last packets for a moment."""
 
     def test_the_next_poll_gets_what_waited_and_the_close_packet(self) -> None:
         @async_test
@@ -337,7 +337,7 @@ async def test_responses_are_compressed_where_it_pays_and_is_wanted() -> None:
 
 @async_test
 async def test_the_same_body_is_compressed_to_the_same_bytes_at_any_time() -> None:
-    """A gzip header may tell the second it was written in (RFC 1952, MTIME); ours tells none."""
+    """A gzip header may have the second it was written in (RFC 1952, MTIME); ours has none."""
     async with TestServer(Echo(http_compression=True)) as server:
         poller = await Poller(server).open()
         await poller.post("4" + "x" * 2_000)
@@ -357,7 +357,7 @@ async def test_the_same_body_is_compressed_to_the_same_bytes_at_any_time() -> No
         ("x-gzip, gzipped", False),
     ],
 )
-async def test_a_client_may_say_that_it_takes_anything_but_gzip(accept: str, compressed: bool) -> None:
+async def test_a_client_may_refuse_gzip_alone(accept: str, compressed: bool) -> None:
     async with TestServer(Echo(http_compression=True)) as server:
         poller = await Poller(server).open()
         await poller.post("4" + "x" * 2_000)

@@ -30,7 +30,7 @@ CLOSE = b"\x88\x82mask" + bytes(a ^ b for a, b in zip(b"\x03\xe8", b"ma", strict
 
 
 class Wire(Transport):
-    """uvicorn's transport. Whether it takes more, a test tells its protocol."""
+    """uvicorn's transport. Whether it takes more, a test decides."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class Wire(Transport):
         return ("192.0.2.7", 4711) if name in ("peername", "sockname") else default
 
 
-class House:
+class Harness:
     """One WebSocket of stock uvicorn, with a session on it; behind a `send` that is not uvicorn's, or not."""
 
     def __init__(self, *, behind: bool, fields: tuple[str, ...] = (), **options: Any) -> None:
@@ -95,25 +95,25 @@ ACTIONS = st.one_of(
 
 async def play(actions: list[tuple[str, Any]], behind: bool) -> tuple[type, list[str | bytes]]:
     """The lane that there was, and what the client has after all that."""
-    house = House(behind=behind)
+    harness = Harness(behind=behind)
     await settle()
     for action, argument in actions:
         if action == "send":
-            house.sessions[0].send(argument)
+            harness.sessions[0].send(argument)
         elif action == "pause":
-            house.protocol.pause_writing()
+            harness.protocol.pause_writing()
         elif action == "resume":
-            house.protocol.resume_writing()
+            harness.protocol.resume_writing()
         else:
             await settle()
-    house.protocol.resume_writing()
+    harness.protocol.resume_writing()
     await settle()
-    kind = type(house.lane)
-    house.protocol.connection_lost(None)
+    kind = type(harness.lane)
+    harness.protocol.connection_lost(None)
     await settle()
-    await house.engine.close()
-    assert house.reasons == ["transport close"]
-    return kind, house.messages()
+    await harness.engine.close()
+    assert harness.reasons == ["transport close"]
+    return kind, harness.messages()
 
 
 @settings(max_examples=examples(60))
@@ -135,13 +135,13 @@ def test_a_turn_is_one_write_and_is_not_compressed() -> None:
     """Whatever the client offered: uvicorn would compress each message anew for each client."""
 
     async def check() -> None:
-        house = House(behind=False, fields=(DEFLATE,))
+        harness = Harness(behind=False, fields=(DEFLATE,))
         await settle()
-        assert house.protocol.conn.extensions
-        before = len(house.wire.writes)
-        house.lane.write(b"\x81\x02hi" + b"\x81\x02ho")
-        assert house.wire.writes[before:] == [b"\x81\x02hi\x81\x02ho"]
-        await house.engine.close()
+        assert harness.protocol.conn.extensions
+        before = len(harness.wire.writes)
+        harness.lane.write(b"\x81\x02hi" + b"\x81\x02ho")
+        assert harness.wire.writes[before:] == [b"\x81\x02hi\x81\x02ho"]
+        await harness.engine.close()
         await settle()
 
     run(check())
@@ -152,10 +152,10 @@ def test_compression_that_is_asked_for_is_uvicorns(wanted: bool) -> None:
     """With `per_message_deflate` on, and a client that offers it, messages go through `send`."""
 
     async def check() -> None:
-        house = House(behind=False, fields=(DEFLATE,) if wanted else (), per_message_deflate=True)
+        harness = Harness(behind=False, fields=(DEFLATE,) if wanted else (), per_message_deflate=True)
         await settle()
-        assert type(house.lane) is (AsgiLane if wanted else UvicornLane)
-        await house.engine.close()
+        assert type(harness.lane) is (AsgiLane if wanted else UvicornLane)
+        await harness.engine.close()
         await settle()
 
     run(check())
@@ -165,20 +165,20 @@ def test_a_client_that_does_not_read_is_held_and_bounded() -> None:
     """What uvicorn's transport cannot take waits in the outbox, up to its bound; then the client is cut off."""
 
     async def check() -> None:
-        house = House(behind=False, max_outbox=10_000)
+        harness = Harness(behind=False, max_outbox=10_000)
         await settle()
-        session = house.sessions[0]
-        house.protocol.pause_writing()
+        session = harness.sessions[0]
+        harness.protocol.pause_writing()
         session.send("the last that the transport takes")
         assert not session.outbox.writable
-        before = len(house.wire.written)
+        before = len(harness.wire.written)
         for _ in range(11):
             session.send("x" * 1_000)
-        assert len(house.wire.written) == before
-        assert house.engine.outbox_stats.overflows == 1
+        assert len(harness.wire.written) == before
+        assert harness.engine.outbox_stats.overflows == 1
         await settle()
-        assert house.reasons == ["transport error"]
-        await house.engine.close()
+        assert harness.reasons == ["transport error"]
+        await harness.engine.close()
         await settle()
 
     run(check())
@@ -188,24 +188,24 @@ def test_a_client_that_reads_again_before_the_lane_runs_is_not_held_for_ever() -
     """The transport is full and empty again before the task that waits for it has had its first turn."""
 
     async def check() -> None:
-        house = House(behind=False)
+        harness = Harness(behind=False)
         lanes: list[Any] = []
         start_session = UvicornLane.start_session
 
         def at_once(lane: Any, session: Any, packet: str) -> None:
             start_session(lane, session, packet)
             lanes.append(lane)
-            house.protocol.pause_writing()
+            harness.protocol.pause_writing()
             session.send("one")
             session.send("two")
-            house.protocol.resume_writing()
+            harness.protocol.resume_writing()
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(UvicornLane, "start_session", at_once)
             await settle()
         assert lanes
-        assert house.messages() == ["4one", "4two"]
-        await house.engine.close()
+        assert harness.messages() == ["4one", "4two"]
+        await harness.engine.close()
         await settle()
 
     run(check())
@@ -213,26 +213,26 @@ def test_a_client_that_reads_again_before_the_lane_runs_is_not_held_for_ever() -
 
 @pytest.mark.parametrize("end", ["close", "shutdown", "lost"])
 def test_after_its_end_nothing_is_written(end: str) -> None:
-    """The client said goodbye, uvicorn stops, or the connection is gone: frames behind a close frame are an error."""
+    """The client closed, uvicorn stops, or the connection is gone: frames behind a close frame are an error."""
 
     async def check() -> None:
-        house = House(behind=False)
+        harness = Harness(behind=False)
         await settle()
-        lane = house.lane
+        lane = harness.lane
         if end == "close":
-            house.protocol.data_received(CLOSE)
+            harness.protocol.data_received(CLOSE)
         elif end == "shutdown":
-            house.protocol.shutdown()
+            harness.protocol.shutdown()
         else:
-            house.protocol.connection_lost(ConnectionResetError())
-            house.wire.close()
-        before = house.wire.written
+            harness.protocol.connection_lost(ConnectionResetError())
+            harness.wire.close()
+        before = harness.wire.written
         lane.write(b"\x81\x02hi")
         await settle()
         lane.write(b"\x81\x02hi")
-        assert house.wire.written == before
-        assert house.reasons == ["transport close"]
-        await house.engine.close()
+        assert harness.wire.written == before
+        assert harness.reasons == ["transport close"]
+        await harness.engine.close()
         await settle()
 
     run(check())
@@ -245,9 +245,9 @@ def test_whatever_is_not_uvicorns_own_goes_through_send() -> None:
         engine = BaseEngine(EngineSettings(), lambda connection: None)
         request = Request("GET", "/engine.io/", b"EIO=4&transport=websocket", [], "192.0.2.7", secure=False)
         text_only = Request("GET", "/engine.io/", b"EIO=4&transport=websocket&b64=1", [], "192.0.2.7", secure=False)
-        house = House(behind=False)
+        harness = Harness(behind=False)
         await settle()
-        send = house.protocol.send
+        send = harness.protocol.send
 
         async def function(message: Any) -> None: ...
 
@@ -258,10 +258,10 @@ def test_whatever_is_not_uvicorns_own_goes_through_send() -> None:
         for each, asked in ((function, request), (Other().send, request), (send, text_only)):
             assert type(choose_lane(engine.context, asked, each)) is AsgiLane
         assert choose_lane(engine.context, text_only, send).text_only
-        writable = house.protocol.__dict__.pop("writable")
+        writable = harness.protocol.__dict__.pop("writable")
         assert type(choose_lane(engine.context, request, send)) is AsgiLane
-        house.protocol.writable = writable
-        await house.engine.close()
+        harness.protocol.writable = writable
+        await harness.engine.close()
         await settle()
 
     run(check())

@@ -1,4 +1,4 @@
-"""Who may open a session, with Node's codes; the engine's events; and what a session tells of itself."""
+"""Who may open a session, with Node's codes; the engine's events; and what a session shows of itself."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ REFUSALS = [
 
 @pytest.mark.parametrize(("method", "query", "code", "message"), REFUSALS)
 def test_a_bad_request_is_refused_with_nodes_words(method: str, query: dict[str, str], code: int, message: str) -> None:
-    """400 and a body of code and message; it is counted and told to who listens."""
+    """400 and a body of code and message; it is counted, and the listeners get it."""
 
     @async_test
     async def check() -> None:
@@ -353,7 +353,7 @@ async def test_closing_the_engine_closes_every_session() -> None:
 
 @async_test
 async def test_a_session_tells_what_it_is() -> None:
-    """Its listeners hear of its end once; after it, sending and closing do nothing."""
+    """Its listeners are called once at its end; after it, sending and closing do nothing."""
     engine = Engine()
     async with TestServer(engine) as server:
         connection = await server.open()

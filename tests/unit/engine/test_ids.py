@@ -46,7 +46,7 @@ def test_a_name_that_would_not_survive_a_url_is_left_out(name: str) -> None:
 
 
 def test_a_server_has_a_name_in_its_session_ids_only_where_it_was_given_one() -> None:
-    """The default name tells of host and process, which is for the logs alone."""
+    """The default name has host and process in it, which is for the logs alone."""
     named, unnamed = Server(node="1111").engine, Server(node="").engine
     assert named.table.prefix == f"1111.{named.tag}"
     assert unnamed.table.prefix == unnamed.tag

@@ -19,13 +19,13 @@ GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
 HANDSHAKE = GET + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 
 
-class House:
-    """A connection that speaks HTTP, and the bodies that an application was sent over it."""
+class Harness:
+    """An HTTP connection, and the bodies that an application was sent over it."""
 
     def __init__(self, stock: Any = Stock) -> None:
         self.engine = Engine()
         self.bodies: list[bytes] = []
-        self.patient = self.begin = self.hasty = False
+        self.waits = self.starts_response = self.answers_early = False
         self.turns: asyncio.Semaphore | None = None
         self.left = 0
         config = uvicorn.Config(self.answer, log_config=None, access_log=False, interface="asgi3")
@@ -38,7 +38,7 @@ class House:
         self.http.connection_made(self.wire)  # type: ignore[arg-type]
 
     async def answer(self, scope: Any, receive: Any, send: Any) -> None:
-        body, more = b"", not self.hasty
+        body, more = b"", not self.answers_early
         if self.turns is not None:
             await self.turns.acquire()
         while more:
@@ -48,9 +48,9 @@ class House:
                 return
             body += message["body"]
             more = message["more_body"]
-        if self.begin:
+        if self.starts_response:
             await send({"type": "http.response.start", "status": 200, "headers": []})
-        if self.patient or self.begin:
+        if self.waits or self.starts_response:
             assert (await receive())["type"] == "http.disconnect"
             self.left += 1
             return
@@ -58,7 +58,7 @@ class House:
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body"})
 
-    async def hear(self, data: bytes) -> bytes:
+    async def receive(self, data: bytes) -> bytes:
         """What the client has been sent a moment after this read."""
         if data:
             self.wire.protocol.data_received(data)
@@ -71,114 +71,114 @@ class House:
 @async_test
 async def test_headers_beyond_the_bound_are_never_parsed(line: bytes) -> None:
     """Each costs the parser ten times its bytes."""
-    house = House()
-    answer = await house.hear((GET + line * (READ // len(line)))[:READ])
+    harness = Harness()
+    answer = await harness.receive((GET + line * (READ // len(line)))[:READ])
     assert answer.startswith(b"HTTP/1.1 431 ")
-    assert house.wire.closing
-    assert house.engine.stats.bad_heads == 1
-    most = house.engine.settings.max_head
-    assert most // 2 < len(house.http.headers) * len(line) <= 2 * most
+    assert harness.wire.closing
+    assert harness.engine.stats.bad_heads == 1
+    most = harness.engine.settings.max_head
+    assert most // 2 < len(harness.http.headers) * len(line) <= 2 * most
 
 
 @async_test
 async def test_a_body_of_any_length_comes_whole() -> None:
-    house = House()
+    harness = Harness()
     body = bytes(range(256)) * 1023
     head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
-    answer = await house.hear(head + body)
+    answer = await harness.receive(head + body)
     assert answer.startswith(b"HTTP/1.1 204 ")
-    assert house.bodies == [body]
+    assert harness.bodies == [body]
 
 
 @async_test
 async def test_requests_in_one_read_are_all_answered() -> None:
-    house = House()
-    answer = await house.hear((GET + b"\r\n") * (1 + MAX_PIPELINED))
+    harness = Harness()
+    answer = await harness.receive((GET + b"\r\n") * (1 + MAX_PIPELINED))
     assert answer.count(b"HTTP/1.1 ") == answer.count(b"HTTP/1.1 204 ") == 1 + MAX_PIPELINED
-    assert not house.engine.stats.bad_heads
+    assert not harness.engine.stats.bad_heads
 
 
 @async_test
 async def test_too_many_requests_end_the_connection_before_they_cost_memory() -> None:
     """Each would be some ten kilobytes while it waits for its turn."""
-    house = House()
-    answer = await house.hear((GET + b"\r\n") * 5000)
+    harness = Harness()
+    answer = await harness.receive((GET + b"\r\n") * 5000)
     assert answer.startswith(b"HTTP/1.1 429 ")
     assert answer.count(b"HTTP/1.1 ") == 1
-    assert house.wire.closing
-    assert (house.engine.stats.too_many_requests, house.engine.stats.bad_heads) == (1, 0)
-    assert len(house.bodies) + len(house.http.pipeline) <= 1 + MAX_PIPELINED
+    assert harness.wire.closing
+    assert (harness.engine.stats.too_many_requests, harness.engine.stats.bad_heads) == (1, 0)
+    assert len(harness.bodies) + len(harness.http.pipeline) <= 1 + MAX_PIPELINED
 
 
 @pytest.mark.parametrize("requests", [1, 2, 1 + MAX_PIPELINED, 2 + MAX_PIPELINED])
 @async_test
 async def test_a_request_hears_of_the_end_however_many_wait_behind_it(requests: int) -> None:
-    """uvicorn tells only the last one that it read."""
-    house = House()
-    house.patient = True
-    await house.hear((GET + b"\r\n") * requests)
-    house.http.connection_lost(None)
-    await house.hear(b"")
-    assert house.left == 1
-    assert not house.http.pipeline
+    """uvicorn notifies only the last one that it read."""
+    harness = Harness()
+    harness.waits = True
+    await harness.receive((GET + b"\r\n") * requests)
+    harness.http.connection_lost(None)
+    await harness.receive(b"")
+    assert harness.left == 1
+    assert not harness.http.pipeline
 
 
 @async_test
 async def test_the_end_can_be_seen_while_requests_wait() -> None:
     """uvicorn reads no more behind a second request: nobody would see that the client leaves."""
-    house = House()
-    house.patient = True
-    await house.hear(GET + b"\r\n")
-    await house.hear(GET + b"\r\n")
-    assert len(house.http.pipeline) == 1
-    assert house.wire.reading
-    house.http.connection_lost(None)
-    await house.hear(b"")
-    assert house.left == 1
+    harness = Harness()
+    harness.waits = True
+    await harness.receive(GET + b"\r\n")
+    await harness.receive(GET + b"\r\n")
+    assert len(harness.http.pipeline) == 1
+    assert harness.wire.reading
+    harness.http.connection_lost(None)
+    await harness.receive(b"")
+    assert harness.left == 1
 
 
 @async_test
 async def test_the_headers_of_waiting_requests_are_bounded() -> None:
-    house = House()
-    house.patient = True
-    answer = await house.hear((GET + b"X:\r\n" * 200 + b"\r\n") * 10)
+    harness = Harness()
+    harness.waits = True
+    answer = await harness.receive((GET + b"X:\r\n" * 200 + b"\r\n") * 10)
     assert answer.startswith(b"HTTP/1.1 429 ")
-    assert house.engine.stats.too_many_requests == 1
-    assert not house.http.pipeline
+    assert harness.engine.stats.too_many_requests == 1
+    assert not harness.http.pipeline
 
 
 @pytest.mark.parametrize("depth", [1, 2, 10])
 @async_test
 async def test_a_client_may_always_have_requests_on_the_way(depth: int) -> None:
     """What was answered counts no more."""
-    house = House()
+    harness = Harness()
     request = GET + b"Cookie: " + b"c" * 450 + b"\r\n\r\n"
     turns = asyncio.Semaphore(0)
-    house.turns = turns
-    await house.hear(request * depth)
+    harness.turns = turns
+    await harness.receive(request * depth)
     for _ in range(400):
         turns.release()
-        await house.hear(request)
+        await harness.receive(request)
     for _ in range(depth):
         turns.release()
-    answer = await house.hear(b"")
+    answer = await harness.receive(b"")
     assert answer.count(b"HTTP/1.1 ") == answer.count(b"HTTP/1.1 204 ") == 400 + depth
 
 
 @async_test
 async def test_a_large_body_pays_for_no_trailers() -> None:
-    house = House()
+    harness = Harness()
     chunk = b"%x\r\n%b\r\n" % (65_000, bytes(65_000))
-    await house.hear(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+    await harness.receive(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
     for _ in range(20):
-        await house.hear(chunk)
-    await house.hear(b"0\r\nX: ")
+        await harness.receive(chunk)
+    await harness.receive(b"0\r\nX: ")
     sent = 0
-    while not house.wire.closing:
-        await house.hear(b"x" * 1_400)
+    while not harness.wire.closing:
+        await harness.receive(b"x" * 1_400)
         sent += 1_400
-        assert sent < 2 * house.engine.settings.max_head
-    assert house.engine.stats.bad_heads == 1
+        assert sent < 2 * harness.engine.settings.max_head
+    assert harness.engine.stats.bad_heads == 1
 
 
 @pytest.mark.parametrize(
@@ -187,69 +187,69 @@ async def test_a_large_body_pays_for_no_trailers() -> None:
 @async_test
 async def test_a_body_that_never_comes_keeps_nothing_open(head: bytes) -> None:
     """The request was answered at once: nobody waits for its body, and uvicorn's clock stopped at its first byte."""
-    house = House()
-    house.hasty = True
-    assert (await house.hear(head)).startswith(b"HTTP/1.1 204 ")
-    await house.hear(b"x")
+    harness = Harness()
+    harness.answers_early = True
+    assert (await harness.receive(head)).startswith(b"HTTP/1.1 204 ")
+    await harness.receive(b"x")
     clock = Clock.running()
     for _ in range(4):
-        assert not house.wire.closing
-        await clock.advance(house.engine.settings.head_timeout / 4)
-        if not house.wire.closing:
-            house.wire.protocol.data_received(b"x")  # a byte now and then does not help
-    assert house.wire.closing
+        assert not harness.wire.closing
+        await clock.advance(harness.engine.settings.head_timeout / 4)
+        if not harness.wire.closing:
+            harness.wire.protocol.data_received(b"x")  # a byte now and then does not help
+    assert harness.wire.closing
 
 
 @async_test
 async def test_nothing_is_said_behind_a_handshake() -> None:
-    house = House()
-    most = house.engine.settings.max_head
-    await house.hear(GET + b"X: ")
-    await house.hear(b"x" * (most - 20))
-    answer = await house.hear(b"\r\n" + HANDSHAKE.partition(b"Host: x\r\n")[2] + b"\r\n" * 100)
+    harness = Harness()
+    most = harness.engine.settings.max_head
+    await harness.receive(GET + b"X: ")
+    await harness.receive(b"x" * (most - 20))
+    answer = await harness.receive(b"\r\n" + HANDSHAKE.partition(b"Host: x\r\n")[2] + b"\r\n" * 100)
     assert answer.startswith(b"stock got get / http/1.1\r\n")
     assert b"HTTP/1.1 " not in answer
-    assert not house.wire.closing
+    assert not harness.wire.closing
 
 
 @async_test
 async def test_a_refusal_does_not_go_into_the_midst_of_a_response() -> None:
-    house = House()
-    house.begin = True
-    answer = await house.hear(GET + b"\r\n")
+    harness = Harness()
+    harness.starts_response = True
+    answer = await harness.receive(GET + b"\r\n")
     assert answer.startswith(b"HTTP/1.1 200 ")
-    assert await house.hear((GET + b"\r\n") * 1000) == answer
-    assert house.wire.closing
-    assert house.engine.stats.too_many_requests == 1
+    assert await harness.receive((GET + b"\r\n") * 1000) == answer
+    assert harness.wire.closing
+    assert harness.engine.stats.too_many_requests == 1
 
 
 @async_test
 async def test_nor_does_the_parsers_refusal() -> None:
-    house = House()
-    house.begin = True
-    answer = await house.hear(GET + b"\r\n")
-    assert await house.hear(b"BROKEN\r\n\r\n") == answer
-    assert house.wire.closing
-    house.http.connection_lost(None)
-    await house.hear(b"")
-    assert house.left == 1
+    harness = Harness()
+    harness.starts_response = True
+    answer = await harness.receive(GET + b"\r\n")
+    assert await harness.receive(b"BROKEN\r\n\r\n") == answer
+    assert harness.wire.closing
+    harness.http.connection_lost(None)
+    await harness.receive(b"")
+    assert harness.left == 1
 
 
 @async_test
 async def test_what_follows_a_handshake_is_no_request() -> None:
-    """Nor does its protocol get a part of it: who may not speak yet is not heard, however much it says."""
-    house = House()
-    answer = await house.hear(HANDSHAKE + (GET + b"\r\n") * 5000)
+    """Nor does its protocol get a part of it: what comes before its answer is not parsed, however much it is."""
+    harness = Harness()
+    answer = await harness.receive(HANDSHAKE + (GET + b"\r\n") * 5000)
     assert answer.startswith(b"stock got get / http/1.1\r\n")
-    assert isinstance(house.wire.protocol, Stock)
+    assert isinstance(harness.wire.protocol, Stock)
     assert answer.count(b"get / ") == 1
-    assert not house.bodies
+    assert not harness.bodies
 
 
 @async_test
 async def test_what_follows_a_broken_request_is_no_request() -> None:
-    house = House()
-    answer = await house.hear(b"BROKEN\r\n\r\n" + b"\r\n" * 50_000 + (GET + b"\r\n") * 1000)
+    harness = Harness()
+    answer = await harness.receive(b"BROKEN\r\n\r\n" + b"\r\n" * 50_000 + (GET + b"\r\n") * 1000)
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert answer.count(b"HTTP/1.1 ") == 1
-    assert not house.bodies
+    assert not harness.bodies

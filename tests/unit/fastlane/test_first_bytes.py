@@ -62,43 +62,43 @@ class Stock:
 
 
 async def answer(scope: Any, receive: Any, send: Any) -> None:
-    """The application: tells what it was asked."""
+    """The application: answers with what it was asked."""
     body = repr([scope["type"], scope["method"], scope["raw_path"], scope["query_string"], scope["headers"]]).encode()
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
     await send({"type": "http.response.body", "body": body})
 
 
-class House:
-    """An engine behind uvicorn's classes, with the door or without it."""
+class Harness:
+    """An engine behind uvicorn's classes, with the short cut or without it."""
 
-    def __init__(self, *, door: bool, **options: Any) -> None:
-        self.told: list[Any] = []
+    def __init__(self, *, short_cut: bool, **options: Any) -> None:
+        self.seen: list[Any] = []
         self.engine = BaseEngine(EngineSettings(**options), self.attach)
         http: Any = BoundedHttp
-        first = (self.engine, Stock) if door else (self.engine.settings, self.engine.stats)
+        first = (self.engine, Stock) if short_cut else (self.engine.settings, self.engine.stats)
         self.config = uvicorn.Config(answer, log_config=None, access_log=False, server_header=False, date_header=False)
         self.config.load()
         self.config.ws_protocol_class = lambda **context: UpgradeProtocol(self.engine, Stock, **context)  # type: ignore[assignment,return-value]
         self.state = ServerState()
         self.wire = Wire()
-        self.wire.protocol = (FirstBytesProtocol if door else http)(
+        self.wire.protocol = (FirstBytesProtocol if short_cut else http)(
             *first, config=self.config, server_state=self.state, app_state={}, _loop=asyncio.get_running_loop()
         )
         self.wire.protocol.connection_made(self.wire)
 
     def attach(self, connection: Connection) -> None:
         request = connection.request
-        self.told.append([request.method, request.path, request.query, request.url, request.headers])
-        self.told.append([request.peer, request.secure, request.subprotocol, request.wants_base64])
-        connection.on_text = lambda payload: self.told.append(bytes(payload))
-        connection.on_close = self.told.append
+        self.seen.append([request.method, request.path, request.query, request.url, request.headers])
+        self.seen.append([request.peer, request.secure, request.subprotocol, request.wants_base64])
+        connection.on_text = lambda payload: self.seen.append(bytes(payload))
+        connection.on_close = self.seen.append
 
-    def hear(self, data: bytes) -> None:
+    def receive(self, data: bytes) -> None:
         if not self.wire.closing:
             self.wire.protocol.data_received(data)
 
     async def end(self) -> list[Any]:
-        """What it answered, what its sessions were told, and what is left of the connection."""
+        """What it answered, what its session got, and what is left of the connection."""
         for _ in range(4):
             await asyncio.sleep(0)
         self.wire.protocol.connection_lost(None)
@@ -110,17 +110,17 @@ class House:
         written = re.sub(rb'(?<="sid":")[^"]*|(?<=Date: )[^\r]*', b"...", self.wire.written)
         if self.engine.settings.per_message_deflate:
             written = written.partition(b"\r\n\r\n")[0]  # the session's id is in the rest, compressed
-        return [written, self.wire.closing, self.told]
+        return [written, self.wire.closing, self.seen]
 
 
 async def both(first: bytes, second: bytes = b"", **options: Any) -> tuple[list[Any], list[Any]]:
     found = []
-    for door in (True, False):
-        house = House(door=door, **options)
-        house.hear(first)
+    for short_cut in (True, False):
+        harness = Harness(short_cut=short_cut, **options)
+        harness.receive(first)
         if second:
-            house.hear(second)
-        found.append(await house.end())
+            harness.receive(second)
+        found.append(await harness.end())
     return found[0], found[1]
 
 
@@ -234,53 +234,53 @@ def test_what_clients_send_takes_the_short_cut() -> None:
 
 
 @async_test
-async def test_a_connection_that_says_nothing_is_ended() -> None:
+async def test_a_connection_that_sends_nothing_is_ended() -> None:
     """After `head_timeout`, with 408 and counted; one that began in time has only what is left of it."""
-    silent, slow = House(door=True, head_timeout=10), House(door=True, head_timeout=10)
+    idle, slow = Harness(short_cut=True, head_timeout=10), Harness(short_cut=True, head_timeout=10)
     await Clock.running().advance(6.0)
-    slow.hear(b"GET ")
+    slow.receive(b"GET ")
     assert not slow.wire.closing
     await Clock.running().advance(5.0)
-    for house in (silent, slow):
-        assert house.wire.written.startswith(b"HTTP/1.1 408 ")
-        assert house.engine.stats.bad_heads == 1
-        await house.end()
+    for harness in (idle, slow):
+        assert harness.wire.written.startswith(b"HTTP/1.1 408 ")
+        assert harness.engine.stats.bad_heads == 1
+        await harness.end()
 
 
 @async_test
 async def test_one_that_never_becomes_a_connection_is_not_counted() -> None:
-    """Where a TLS handshake fails, a protocol is made, and hears neither of a beginning nor of an end."""
-    house = House(door=True)
-    await house.end()
-    FirstBytesProtocol(house.engine, Stock, config=house.config, server_state=house.state, app_state={})
-    assert not house.state.connections
+    """Where a TLS handshake fails, a protocol is made, and neither connection_made nor connection_lost is called."""
+    harness = Harness(short_cut=True)
+    await harness.end()
+    FirstBytesProtocol(harness.engine, Stock, config=harness.config, server_state=harness.state, app_state={})
+    assert not harness.state.connections
 
 
 @async_test
-async def test_a_connection_that_says_nothing_is_closed_at_the_servers_end() -> None:
-    house = House(door=True)
-    (door,) = house.state.connections
-    door.shutdown()
-    assert house.wire.closing
-    assert (await house.end())[0] == b""
+async def test_a_connection_that_sends_nothing_is_closed_at_the_servers_end() -> None:
+    harness = Harness(short_cut=True)
+    (protocol,) = harness.state.connections
+    protocol.shutdown()
+    assert harness.wire.closing
+    assert (await harness.end())[0] == b""
 
 
 @async_test
 async def test_a_pause_within_the_handshake_reaches_the_session() -> None:
-    """uvicorn gives the transport to the new protocol behind its first bytes; a pause among them is said only once."""
-    for door in (True, False):
-        house = House(door=door)
-        wire, sessions = house.wire, house.engine.sessions
+    """uvicorn sets the new protocol behind its first bytes; a pause among them is reported only once."""
+    for short_cut in (True, False):
+        harness = Harness(short_cut=short_cut)
+        wire, sessions = harness.wire, harness.engine.sessions
 
         def write(data: bytes, wire: Wire = wire) -> None:
             wire.written += data
             wire.protocol.pause_writing()
 
         wire.write = write  # type: ignore[method-assign]
-        house.hear(head())
+        harness.receive(head())
         (session,) = sessions.values()
         assert not session.outbox.writable
         del wire.write
         wire.protocol.resume_writing()
         assert session.outbox.writable
-        await house.end()
+        await harness.end()

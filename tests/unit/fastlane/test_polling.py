@@ -37,15 +37,15 @@ class Fast(FastPolling):
         return taken
 
 
-class House:
+class Harness:
     """An engine behind uvicorn's HTTP, with the short cut or without it, and connections to it."""
 
     def __init__(self, *, fast: bool, **options: Any) -> None:
         self.fast = fast
         self.engine = Engine(**options)
-        self.told: list[Any] = []
+        self.events: list[Any] = []
         self.engine.on("message")(self.message)
-        self.engine.on("disconnect")(lambda session, reason: self.told.append(reason))
+        self.engine.on("disconnect")(lambda session, reason: self.events.append(reason))
         self.engine.on("connection_error")(self.refused)
         self.config = uvicorn.Config(self.engine, ws="none", log_config=None, access_log=False, server_header=False)
         self.config.load()
@@ -56,7 +56,7 @@ class House:
         self.requests = self.sent = 0
 
     def message(self, session: Any, data: Any) -> None:
-        self.told.append(data)
+        self.events.append(data)
         if data == "pause":
             session.pause_reading()
         elif data == "close":
@@ -65,8 +65,8 @@ class House:
             session.send(data)
 
     def refused(self, refusal: Any, request: Any) -> None:
-        self.told.append([refusal, request.method, request.path, request.query, request.headers])
-        self.told.append([request.peer, request.secure])
+        self.events.append([refusal, request.method, request.path, request.query, request.headers])
+        self.events.append([request.peer, request.secure])
 
     def wire(self, number: int) -> Wire:
         """A connection; one that was closed is replaced by a new one."""
@@ -100,10 +100,10 @@ class House:
         return (self.fast and protocol._lane is not None) or (cycle is not None and not cycle.response_complete)
 
     def differs(self, name: str, arguments: list[Any]) -> bool:
-        """Whether an order may do something else here than there: one that sends requests behind such as wait.
+        """Whether a step may do something else here than there: one that sends requests behind such as wait.
 
         uvicorn answers a broken request before the good ones that it was sent behind, and when the client leaves it
-        tells only the last one. Of two connections on which a request waits behind another, either may be first.
+        notifies only the last one. Of two connections on which a request waits behind another, either may be first.
         """
         if name not in {"get", "post", "pieces", "line", "bytes", "drop"}:
             return False
@@ -118,7 +118,7 @@ class House:
         protocol = wire.protocol
         return not wire.reading or bool(protocol.pipeline) or (self.fast and bool(protocol._pipelined))
 
-    def hear(self, number: int, data: bytes) -> None:
+    def receive(self, number: int, data: bytes) -> None:
         """Bytes on a connection, unless a request waits behind another there."""
         wire = self.wire(number)
         if wire.reading and not self.has_more(number):
@@ -127,7 +127,7 @@ class House:
     async def open(self) -> None:
         wire = self.connect()
         wire.protocol.data_received(b"GET " + PATH + b" HTTP/1.1\r\n\r\n")
-        await self.rest()
+        await self.settle()
         found = re.search(rb'"sid":"([^"]*)"', wire.written)
         assert found is not None, wire.written
         self.sids.append(found[1].decode())
@@ -137,7 +137,7 @@ class House:
     def session(self, number: int) -> Any:
         return self.engine.sessions.get(self.sids[number])
 
-    async def rest(self) -> None:
+    async def settle(self) -> None:
         for _ in range(12):
             await asyncio.sleep(0)
 
@@ -146,13 +146,13 @@ class House:
         written = [wire.written for wire in self.wires]
         for number, sid in enumerate(self.sids):
             written = [text.replace(sid.encode(), b"<%d>" % number) for text in written]
-        told = repr(self.told)
+        events = repr(self.events)
         for number, sid in enumerate(self.sids):
-            told = told.replace(sid, f"<{number}>")
+            events = events.replace(sid, f"<{number}>")
         return {
             "written": written,
             "closing": [wire.closing for wire in self.wires],
-            "told": told,
+            "events": events,
             "stats": asdict(self.engine.stats),
             "refused": dict(self.engine.refused),
             "outboxes": asdict(self.engine.outbox_stats),
@@ -167,11 +167,11 @@ class House:
             if not wire.closing:
                 wire.protocol.shutdown()
         await self.engine.close()
-        await self.rest()
+        await self.settle()
         assert all(wire.closing for wire in self.wires)
         for wire in self.wires:
             wire.protocol.connection_lost(None)
-        await self.rest()
+        await self.settle()
         assert not self.state.connections
         await Clock.running().advance(60.0)
         assert not len(self.engine.context.wheel)
@@ -182,58 +182,58 @@ def request(line: bytes, fields: list[bytes], body: bytes | None = None) -> byte
     return b"\r\n".join([line, *fields, *length, b"", body or b""])
 
 
-class Life:
-    """Orders, and what each does to a house."""
+class Steps:
+    """What a step does to a harness, by its name."""
 
-    def __init__(self, house: House) -> None:
-        self.house = house
+    def __init__(self, harness: Harness) -> None:
+        self.harness = harness
 
     async def get(self, wire: int, sid: int, fields: list[bytes], query: bytes = b"") -> None:
-        target = PATH + b"&sid=" + self.house.sids[sid].encode() + query
-        self.house.hear(wire, request(b"GET " + target + b" HTTP/1.1", fields))
+        target = PATH + b"&sid=" + self.harness.sids[sid].encode() + query
+        self.harness.receive(wire, request(b"GET " + target + b" HTTP/1.1", fields))
 
     async def post(self, wire: int, sid: int, fields: list[bytes], body: bytes) -> None:
-        target = PATH + b"&sid=" + self.house.sids[sid].encode()
-        self.house.hear(wire, request(b"POST " + target + b" HTTP/1.1", fields, body))
+        target = PATH + b"&sid=" + self.harness.sids[sid].encode()
+        self.harness.receive(wire, request(b"POST " + target + b" HTTP/1.1", fields, body))
 
     async def pieces(self, wire: int, sid: int, cut: int, body: bytes) -> None:
         """A POST in two pieces, with a GET right behind it."""
-        target = PATH + b"&sid=" + self.house.sids[sid].encode()
+        target = PATH + b"&sid=" + self.harness.sids[sid].encode()
         data = request(b"POST " + target + b" HTTP/1.1", FIELDS, body)
         data += request(b"GET " + target + b" HTTP/1.1", FIELDS)
-        self.house.hear(wire, data[:cut])
-        await self.house.rest()
-        if not self.house.wires[wire].closing:
-            self.house.hear(wire, data[cut:])
+        self.harness.receive(wire, data[:cut])
+        await self.harness.settle()
+        if not self.harness.wires[wire].closing:
+            self.harness.receive(wire, data[cut:])
 
     async def line(self, wire: int, line: bytes) -> None:
         """An odd request, session 0's id in place of SID."""
-        sid = self.house.sids[0].encode()
-        self.house.hear(wire, request(line.replace(b"SID", sid), FIELDS))
+        sid = self.harness.sids[0].encode()
+        self.harness.receive(wire, request(line.replace(b"SID", sid), FIELDS))
 
     async def bytes(self, wire: int, data: bytes) -> None:
-        self.house.hear(wire, data)
+        self.harness.receive(wire, data)
 
     async def send(self, sid: int) -> None:
-        session = self.house.session(sid)
+        session = self.harness.session(sid)
         if session is not None:
-            self.house.sent += 1
-            session.send(f"said {self.house.sent}")
+            self.harness.sent += 1
+            session.send(f"sent {self.harness.sent}")
 
     async def resume(self, sid: int) -> None:
-        session = self.house.session(sid)
+        session = self.harness.session(sid)
         if session is not None:
             session.resume_reading()
 
     async def close(self, sid: int, abort: bool) -> None:
-        session = self.house.session(sid)
+        session = self.harness.session(sid)
         if session is not None:
             session.close("closed", abort=abort)
 
     async def drop(self, wire: int) -> None:
         """Over ASGI a client that leaves a GET is noticed within a second; so nothing happens in that time."""
-        self.house.wire(wire)
-        self.house.lose(wire)
+        self.harness.wire(wire)
+        self.harness.lose(wire)
         await Clock.running().advance(9.0)
 
     async def wait(self, seconds: float) -> None:
@@ -270,7 +270,7 @@ fields = st.just(FIELDS) | st.lists(
 bodies = st.sampled_from(
     [b"4hello", b"4hello", b"4a\x1e4b\x1ebAAEC", b"3", b"1", b"6", b"", b"x", b"\xff", b"b!", b"4pause", b"4close"]
 ) | st.sampled_from([b"4pause\x1e4after", b"4pause\x1e4close\x1e4c", b"4" + b"x" * 1500, b"4" * 70 + b"\x1e4" * 70])
-steps = st.one_of(
+any_step = st.one_of(
     st.tuples(st.just("get"), wires, sids, fields),
     st.tuples(st.just("get"), wires, sids, st.just(FIELDS)),
     st.tuples(
@@ -310,27 +310,27 @@ steps = st.one_of(
 )
 
 
-async def live(orders: list[tuple[Any, ...]], *, all_orders: bool = False, **options: Any) -> int:
-    """Give both houses the same orders, and compare after each. Returns how many requests took the short cut."""
+async def compare(steps: list[tuple[Any, ...]], *, even_if_different: bool = False, **options: Any) -> int:
+    """Give both the same steps, and compare after each. Returns how many requests took the short cut."""
     seen: list[list[Any]] = []
     short = 0
     for fast in (True, False):
-        house = House(fast=fast, **options)
-        life = Life(house)
+        harness = Harness(fast=fast, **options)
+        do = Steps(harness)
         for _ in range(2):
-            await house.open()
+            await harness.open()
         seen.append([])
-        for name, *arguments in orders:
-            if not all_orders and house.differs(name, arguments):
+        for name, *arguments in steps:
+            if not even_if_different and harness.differs(name, arguments):
                 seen[-1].append("left out")
                 continue
-            await getattr(life, name)(*arguments)
-            await house.rest()
-            seen[-1].append(house.seen())
-        short += sum(wire.protocol.short for wire in house.wires if fast)
-        await house.end()
-    for order, fast_one, plain_one in zip(orders, *seen, strict=True):
-        assert fast_one == plain_one, f"after {order}"
+            await getattr(do, name)(*arguments)
+            await harness.settle()
+            seen[-1].append(harness.seen())
+        short += sum(wire.protocol.short for wire in harness.wires if fast)
+        await harness.end()
+    for step, fast_one, plain_one in zip(steps, *seen, strict=True):
+        assert fast_one == plain_one, f"after {step}"
     return short
 
 
@@ -338,16 +338,16 @@ LONG = "x" * 1500
 
 
 @settings(max_examples=examples(250), deadline=None)
-@given(st.lists(steps, max_size=12))
+@given(st.lists(any_step, max_size=12))
 @example([("get", 0, 0, FIELDS), ("get", 1, 0, FIELDS)])
 @example([("post", 0, 0, FIELDS, b"4pause\x1e4after"), ("get", 0, 0, FIELDS), ("send", 0), ("resume", 0)])
 @example([("post", 0, 0, FIELDS, b"4pause\x1e4a\x1e4b"), ("drop", 0), ("resume", 0), ("get", 1, 0, FIELDS)])
 @example([("get", 0, 0, FIELDS), ("drop", 0), ("get", 1, 0, FIELDS)])
 @example([("send", 0), ("line", 0, b"GET /engine.io/?EIO=4#&transport=polling&sid=SID HTTP/1.1")])
 @example([("get", 0, 0, FIELDS), ("wait", 26.0), ("post", 1, 0, FIELDS, b"3"), ("get", 0, 0, FIELDS), ("wait", 26.0)])
-def test_any_orders_do_what_they_do_by_way_of_uvicorn(orders: list[tuple[Any, ...]]) -> None:
-    """The same answers, the same events for the application, the same counts, after each order."""
-    run(live(orders))
+def test_any_steps_do_what_they_do_by_way_of_uvicorn(steps: list[tuple[Any, ...]]) -> None:
+    """The same answers, the same events for the application, the same counts, after each step."""
+    run(compare(steps))
 
 
 @pytest.mark.parametrize(
@@ -363,7 +363,7 @@ def test_any_orders_do_what_they_do_by_way_of_uvicorn(orders: list[tuple[Any, ..
 )
 def test_so_it_is_with_options_that_concern_polling(options: dict[str, Any]) -> None:
     gzip = [*FIELDS, b"Accept-Encoding: gzip"]
-    orders: list[tuple[Any, ...]] = [
+    steps: list[tuple[Any, ...]] = [
         ("post", 0, 0, FIELDS, b"4" + LONG.encode()),
         ("get", 0, 0, gzip),
         ("post", 0, 1, FIELDS, b"4a\x1e4b\x1e4c"),
@@ -371,143 +371,143 @@ def test_so_it_is_with_options_that_concern_polling(options: dict[str, Any]) -> 
         ("get", 1, 0, [b"Origin: http://other"]),
         ("send", 0),
     ]
-    run(live(orders, **options))
+    run(compare(steps, **options))
 
 
 def test_requests_that_come_before_the_answer_to_the_last_are_answered_in_order() -> None:
     gets: list[tuple[Any, ...]] = [("get", 0, 0, FIELDS)] * 2
-    assert run(live([*gets, *[("send", 0)] * 3], all_orders=True)) == 2
+    assert run(compare([*gets, *[("send", 0)] * 3], even_if_different=True)) == 2
     post = ("post", 0, 0, FIELDS, b"4pause\x1e4after")
-    assert run(live([post, *gets, ("resume", 0), ("send", 0)], all_orders=True)) > 1
+    assert run(compare([post, *gets, ("resume", 0), ("send", 0)], even_if_different=True)) > 1
 
 
 def test_what_clients_send_takes_the_short_cut() -> None:
     """Else the tests above would hold nothing equal."""
     browser = [*FIELDS, b"Accept-Encoding: gzip, deflate, br", b"Connection: keep-alive", b"Cookie: a=b; c=d"]
-    orders = [("get", 0, 0, browser), ("post", 1, 0, [*browser, b"Content-type: text/plain;charset=UTF-8"], b"4hello")]
-    assert run(live(orders)) == 2
-    assert run(live([("get", 0, 0, browser, b"&t=x"), ("send", 0), ("get", 0, 0, browser, b"&t=y")])) == 2
+    steps = [("get", 0, 0, browser), ("post", 1, 0, [*browser, b"Content-type: text/plain;charset=UTF-8"], b"4hello")]
+    assert run(compare(steps)) == 2
+    assert run(compare([("get", 0, 0, browser, b"&t=x"), ("send", 0), ("get", 0, 0, browser, b"&t=y")])) == 2
 
 
 @async_test
 async def test_a_client_that_leaves_its_poll_is_noticed_at_once() -> None:
-    house = House(fast=True)
-    await house.open()
-    await Life(house).get(0, 0, FIELDS)
-    house.lose(0)
-    assert house.told == ["transport close"]
-    assert not house.engine.sessions
-    await house.end()
+    harness = Harness(fast=True)
+    await harness.open()
+    await Steps(harness).get(0, 0, FIELDS)
+    harness.lose(0)
+    assert harness.events == ["transport close"]
+    assert not harness.engine.sessions
+    await harness.end()
 
 
 @async_test
 async def test_a_client_that_says_more_behind_its_poll_and_leaves_is_noticed_too() -> None:
-    """Who reads no more from a connection hears of no end: a little may gather."""
-    house = House(fast=True)
-    await house.open()
-    await Life(house).get(0, 0, FIELDS)
-    house.wires[0].protocol.data_received(b"\r\n")
-    assert house.wires[0].reading
-    house.wires[0].protocol.data_received(b"x" * 70_000)
-    assert not house.wires[0].reading
-    house.lose(0)
-    assert house.told == ["transport close"]
-    await house.end()
+    """The end of a connection that is not read from is not noticed: a little may gather."""
+    harness = Harness(fast=True)
+    await harness.open()
+    await Steps(harness).get(0, 0, FIELDS)
+    harness.wires[0].protocol.data_received(b"\r\n")
+    assert harness.wires[0].reading
+    harness.wires[0].protocol.data_received(b"x" * 70_000)
+    assert not harness.wires[0].reading
+    harness.lose(0)
+    assert harness.events == ["transport close"]
+    await harness.end()
 
 
 @async_test
 async def test_a_session_that_a_listener_closes_while_a_websocket_takes_over_stays_closed() -> None:
-    """The listener is told of the GET that the WebSocket came before."""
-    house = House(fast=True)
-    await house.open()
-    await Life(house).get(0, 0, FIELDS)
-    session = house.session(0)
-    house.engine.on("connection_error")(lambda refusal, request: session.close())
-    session.attach(PollingLane(session, {}), house.told.append, framed=False)
+    """The listener gets the GET that the WebSocket came before."""
+    harness = Harness(fast=True)
+    await harness.open()
+    await Steps(harness).get(0, 0, FIELDS)
+    session = harness.session(0)
+    harness.engine.on("connection_error")(lambda refusal, request: session.close())
+    session.attach(PollingLane(session, {}), harness.events.append, framed=False)
     session.send("after the end")
     assert not session.open
     assert not session.outbox.writable
-    assert ["4after the end"] not in house.told
-    await house.end()
+    assert ["4after the end"] not in harness.events
+    await harness.end()
 
 
 @async_test
 @pytest.mark.parametrize("fast", [True, False])
 async def test_an_empty_line_keeps_no_connection_open(fast: bool) -> None:
-    house = House(fast=fast, head_timeout=3.0)
-    await house.open()
-    life = Life(house)
-    await life.post(0, 0, FIELDS, b"4hello")
-    await house.rest()
-    await life.bytes(0, b"\r\n")
+    harness = Harness(fast=fast, head_timeout=3.0)
+    await harness.open()
+    do = Steps(harness)
+    await do.post(0, 0, FIELDS, b"4hello")
+    await harness.settle()
+    await do.bytes(0, b"\r\n")
     await Clock.running().advance(2.5)
-    assert not house.wires[0].closing
+    assert not harness.wires[0].closing
     await Clock.running().advance(1.0)
-    assert house.wires[0].closing
-    await house.end()
+    assert harness.wires[0].closing
+    await harness.end()
 
 
 @async_test
 async def test_what_a_plain_handler_sets_is_not_for_the_next_client() -> None:
     user: ContextVar[str] = ContextVar("user", default="nobody")
-    house = House(fast=True)
+    harness = Harness(fast=True)
     seen = []
 
-    @house.engine.on("message")
+    @harness.engine.on("message")
     def message(session: Any, data: Any) -> None:
         seen.append(user.get())
         user.set(data)
 
-    await house.open()
-    await Life(house).post(0, 0, FIELDS, b"4alice")
-    await Life(house).post(1, 0, FIELDS, b"4bob")
+    await harness.open()
+    await Steps(harness).post(0, 0, FIELDS, b"4alice")
+    await Steps(harness).post(1, 0, FIELDS, b"4bob")
     assert seen == ["nobody", "nobody"]
     assert user.get() == "nobody"
-    await house.end()
+    await harness.end()
 
 
 @async_test
 async def test_a_connection_that_says_nothing_is_closed_as_by_uvicorn() -> None:
     """Five seconds after the last answer, but not while a GET waits for its own."""
-    house = House(fast=True)
-    await house.open()
-    life = Life(house)
-    await life.post(0, 0, FIELDS, b"4hello")
-    await life.get(1, 0, FIELDS)
-    await life.get(1, 0, FIELDS)
+    harness = Harness(fast=True)
+    await harness.open()
+    do = Steps(harness)
+    await do.post(0, 0, FIELDS, b"4hello")
+    await do.get(1, 0, FIELDS)
+    await do.get(1, 0, FIELDS)
     await Clock.running().advance(4.5)
-    assert not house.wires[0].closing
+    assert not harness.wires[0].closing
     await Clock.running().advance(1.5)
-    assert [wire.closing for wire in house.wires[:2]] == [True, False]
-    await house.end()
+    assert [wire.closing for wire in harness.wires[:2]] == [True, False]
+    await harness.end()
 
 
 @async_test
 async def test_what_waits_is_answered_when_the_server_ends() -> None:
-    house = House(fast=True)
-    await house.open()
-    await Life(house).get(0, 0, FIELDS)
-    house.wires[0].protocol.shutdown()
-    assert not house.wires[0].closing
-    house.session(0).close("server shutting down")
-    assert house.wires[0].written.endswith(b"\r\n\r\n1")
-    assert house.wires[0].closing
-    await house.end()
+    harness = Harness(fast=True)
+    await harness.open()
+    await Steps(harness).get(0, 0, FIELDS)
+    harness.wires[0].protocol.shutdown()
+    assert not harness.wires[0].closing
+    harness.session(0).close("server shutting down")
+    assert harness.wires[0].written.endswith(b"\r\n\r\n1")
+    assert harness.wires[0].closing
+    await harness.end()
 
 
 @async_test
 async def test_a_client_that_does_not_read_its_answers_is_not_answered_without_end() -> None:
     """While its connection takes no more, requests are uvicorn's, which waits."""
-    house = House(fast=True)
-    await house.open()
-    wire = house.wire(0)
+    harness = Harness(fast=True)
+    await harness.open()
+    wire = harness.wire(0)
     wire.protocol.pause_writing()
     for _ in range(3):
-        await Life(house).send(0)
-        await Life(house).get(0, 0, FIELDS)
-        await house.rest()
-    assert b"said" not in wire.written
+        await Steps(harness).send(0)
+        await Steps(harness).get(0, 0, FIELDS)
+        await harness.settle()
+    assert b"sent" not in wire.written
     wire.protocol.resume_writing()
-    await house.rest()
-    assert b"said 1" in wire.written
-    await house.end()
+    await harness.settle()
+    assert b"sent 1" in wire.written
+    await harness.end()

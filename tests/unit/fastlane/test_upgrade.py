@@ -1,4 +1,4 @@
-"""A session moves from polling to a WebSocket: nothing is lost or doubled, and every wrong turn ends well."""
+"""A session moves from polling to a WebSocket: nothing is lost or doubled, and a wrong step harms no session."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shoal.testing import TestServer, async_test
 
 
 @async_test
-async def test_the_dance() -> None:
+async def test_the_steps_of_an_upgrade() -> None:
     """Probe, noop for the waiting poll, upgrade; then the next frame is the message, and the polls are refused."""
     engine = Echo()
     upgraded: list[str] = []
@@ -130,7 +130,7 @@ async def test_a_poll_that_waits_at_the_upgrade_comes_too_late() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["4early", "3probe", "2", "5", "", "x"])
-def test_a_wrong_first_word_leaves_the_session_on_polling(wrong: str) -> None:
+def test_a_wrong_first_packet_leaves_the_session_on_polling(wrong: str) -> None:
     """The WebSocket is closed. `5` without a probe counts as an upgrade, as in Node."""
 
     @async_test
@@ -229,7 +229,7 @@ async def test_an_upgrade_of_nothing_is_refused() -> None:
 
 @async_test
 async def test_a_session_that_ends_while_a_websocket_probes_ends_both() -> None:
-    """The farewell waits for the next poll; the WebSocket is closed when it speaks."""
+    """The close packet waits for the next poll; the WebSocket is closed when it sends something."""
     engine = Echo()
     async with TestServer(engine) as server:
         poller = await Poller(server).open()
@@ -277,7 +277,7 @@ async def test_a_pause_in_reading_survives_the_upgrade() -> None:
 
 @async_test
 async def test_a_body_that_is_held_back_at_the_upgrade_is_refused() -> None:
-    """Its rest is not handled any more, and its client is told so; nothing waits for ever."""
+    """Its rest is not handled any more, and its client gets 400; nothing waits for ever."""
     engine = Echo(max_waiting_events=2)
     gate = asyncio.Event()
 

@@ -73,10 +73,10 @@ class Seen:
 
 def by_websockets(stream: bytes) -> Seen:
     """`websockets` alone, all bytes at once."""
-    plain, seen = ServerProtocol(state=OPEN, max_size=LARGEST), Seen()
+    protocol, seen = ServerProtocol(state=OPEN, max_size=LARGEST), Seen()
     kind, parts = "", b""
-    plain.receive_data(stream)
-    for event in plain.events_received():
+    protocol.receive_data(stream)
+    for event in protocol.events_received():
         assert isinstance(event, Frame)
         if event.opcode not in {Opcode.TEXT, Opcode.BINARY, Opcode.CONT}:
             continue
@@ -85,7 +85,7 @@ def by_websockets(stream: bytes) -> Seen:
         parts += bytes(event.data)
         if event.fin:
             seen.messages.append((kind, parts))
-    seen.sent = b"".join(plain.data_to_send())
+    seen.sent = b"".join(protocol.data_to_send())
     return seen
 
 
@@ -121,7 +121,7 @@ class Lane:
         return self.seen
 
 
-def by_us(stream: bytes, cuts: list[int], pauses: set[int]) -> tuple[Seen, list[str]]:
+def by_fast_lane(stream: bytes, cuts: list[int], pauses: set[int]) -> tuple[Seen, list[str]]:
     """The fast lane, in pieces that end at `cuts`; reading is paused while the pieces in `pauses` arrive."""
 
     async def main() -> tuple[Seen, list[str]]:
@@ -215,7 +215,7 @@ def test_messages_and_answers_are_those_of_websockets(
 ) -> None:
     """The same messages up to the same fault, the same pongs and close frame; and the session ends once."""
     stream = before + fault + after
-    ours, reasons = by_us(stream, cuts, pauses)
+    ours, reasons = by_fast_lane(stream, cuts, pauses)
     theirs = by_websockets(stream)
     if any(kind == "TEXT" and not data.startswith(b"4") for kind, data in theirs.messages):
         return  # a frame that swallowed others made something else of them, which ends an Engine.IO session
@@ -234,10 +234,10 @@ codes = st.sampled_from(
 def test_a_close_frame_by_itself_is_answered_as_by_websockets(
     before: bytes, payload: bytes, masked: bool, after: bytes
 ) -> None:
-    """The short cut for the usual end, which takes a frame that comes as one read; and the deaf time after it."""
-    farewell = frame(Opcode.CLOSE, payload, mask=masked)
-    stream = before + farewell + after
-    ours, reasons = by_us(stream, [len(before), len(before) + len(farewell)], set())
+    """The short cut for the usual end, which takes a frame that comes as one read. What comes after it is ignored."""
+    close = frame(Opcode.CLOSE, payload, mask=masked)
+    stream = before + close + after
+    ours, reasons = by_fast_lane(stream, [len(before), len(before) + len(close)], set())
     theirs = by_websockets(stream)
     assert (ours.messages, ours.sent) == (theirs.messages, theirs.sent)
     assert len(reasons) == 1
@@ -248,7 +248,7 @@ def test_a_close_frame_by_itself_is_answered_as_by_websockets(
 def test_byte_by_byte_is_the_same(stream: bytes) -> None:
     """The worst way to cut."""
     stream = stream[:1_500]
-    ours, _ = by_us(stream, list(range(len(stream))), set())
+    ours, _ = by_fast_lane(stream, list(range(len(stream))), set())
     theirs = by_websockets(stream)
     assert (ours.messages, ours.sent) == (theirs.messages, theirs.sent)
 
@@ -257,7 +257,7 @@ def test_byte_by_byte_is_the_same(stream: bytes) -> None:
 @given(st.binary(min_size=1, max_size=120), st.lists(st.integers(0, 200), max_size=4))
 def test_any_bytes_are_what_websockets_makes_of_them(stream: bytes, cuts: list[int]) -> None:
     """Nothing is raised into the event loop. Messages that are no Engine.IO are cut off here, so they end it."""
-    ours, reasons = by_us(stream, cuts, set())
+    ours, reasons = by_fast_lane(stream, cuts, set())
     theirs = by_websockets(stream)
     assert ours.messages == theirs.messages[: len(ours.messages)]
     assert len(reasons) == 1
@@ -269,7 +269,7 @@ def test_text_of_every_size_arrives_whole_and_in_pieces(size: int, several: int)
     """At the borders of the header's forms and of what the lane waits for."""
     stream = frame(Opcode.TEXT, b"4" * size) * several
     for cuts in ([], [1], [2], [5], [6], [7], [len(stream) - 1], [len(stream) // 2, len(stream) // 2 + 1]):
-        ours, _ = by_us(stream, cuts, set())
+        ours, _ = by_fast_lane(stream, cuts, set())
         assert ours.messages == [("TEXT", b"4" * size)] * several
 
 
@@ -298,8 +298,8 @@ async def test_back_pressure_holds_what_is_sent() -> None:
 
 
 @async_test
-async def test_a_pause_before_the_session_rides_here_counts() -> None:
-    """A transport that was full before the session came to it holds what is sent, and says when it does not."""
+async def test_a_pause_before_the_session_moves_here_counts() -> None:
+    """A transport that was full before the session came to it holds what is sent, until it resumes."""
     for moment in ("before the answer", "while it probes"):
         it = Lane(begin=False)
         request = Request("GET", "/", b"", b"", "", False)
@@ -324,19 +324,19 @@ async def test_a_pause_before_the_session_rides_here_counts() -> None:
 @async_test
 async def test_no_pong_follows_a_close_frame() -> None:
     """One that was kept while the client did not read is not for a client that has left."""
-    for farewell in (b"\x03\xe8", b"\x03\xe8with a reason"):
+    for payload in (b"\x03\xe8", b"\x03\xe8with a reason"):
         it = Lane()
         it.lane.pause_writing()
         it.lane.data_received(frame(Opcode.PING, b"?"))
-        it.lane.data_received(frame(Opcode.CLOSE, farewell))
+        it.lane.data_received(frame(Opcode.CLOSE, payload))
         it.transport.closing = False  # as uvloop's, which is not closed until all that waits is written
         it.lane.resume_writing()
-        assert it.end().sent == Frame(Opcode.CLOSE, farewell).serialize(mask=False)
+        assert it.end().sent == Frame(Opcode.CLOSE, payload).serialize(mask=False)
 
 
 @async_test
 async def test_what_was_held_goes_before_the_close_frame() -> None:
-    """A session that we close says all it had to say, also to a client that is slow to read."""
+    """What a session sent before we close it is delivered, also to a client that is slow to read."""
     it = Lane()
     it.lane.pause_writing()
     it.connection.send("held")
