@@ -18,6 +18,7 @@ from websockets.server import ServerProtocol
 from shoal.engine.base import BaseEngine
 from shoal.engine.connection import Connection
 from shoal.engine.websocket import begin
+from shoal.fastlane.reader import MAX_UNCOMMON
 from shoal.fastlane.websocket import FastLane
 from shoal.http.request import Request
 from shoal.protocol.frames import binary_frame, text_frame
@@ -332,6 +333,60 @@ async def test_no_pong_follows_a_close_frame() -> None:
         it.transport.closing = False  # as uvloop's, which is not closed until all that waits is written
         it.lane.resume_writing()
         assert it.end().sent == Frame(Opcode.CLOSE, payload).serialize(mask=False)
+
+
+@async_test
+async def test_nothing_is_sent_behind_the_clients_close() -> None:
+    """The transport may be open for a while: what is sent meanwhile is dropped (RFC 6455 section 5.5.1)."""
+    for payload in (b"\x03\xe8", b"\x03\xe8with a reason"):
+        it = Lane()
+        it.lane.data_received(frame(Opcode.CLOSE, payload))
+        it.transport.closing = False  # as uvloop's, which is not closed until all that waits is written
+        it.connection.send("late")
+        it.engine.context.settle()
+        await asyncio.sleep(0)
+        assert it.end().sent == Frame(Opcode.CLOSE, payload).serialize(mask=False)
+
+
+@async_test
+async def test_a_pause_in_reading_reaches_the_transport() -> None:
+    """What a client sends beyond the bound stays in the kernel; and it is read again."""
+    it = Lane()
+    it.connection.pause_reading()
+    assert not it.transport.reading
+    it.connection.resume_reading()
+    await asyncio.sleep(0)
+    assert it.transport.reading
+    it.end()
+
+
+@async_test
+async def test_one_read_of_many_uncommon_frames_takes_several_turns() -> None:
+    """Other clients have their turns in between, and no more is read meanwhile; then all of them are answered."""
+    it = Lane()
+    pong = frame(Opcode.PONG, b"?", mask=False)
+    it.lane.data_received(frame(Opcode.PING, b"?") * (2 * MAX_UNCOMMON + 1))
+    for turn in (1, 2):
+        answered = it.transport.written[it.opening :].count(pong)
+        assert (turn - 1) * MAX_UNCOMMON < answered <= turn * MAX_UNCOMMON
+        assert not it.transport.reading
+        await asyncio.sleep(0)
+    assert it.transport.reading
+    assert it.end().sent == pong * (2 * MAX_UNCOMMON + 1)
+
+
+@async_test
+async def test_a_session_that_is_closed_while_reading_is_paused_reads_the_clients_close() -> None:
+    """The closing handshake needs it."""
+    it = Lane()
+    it.connection.pause_reading()
+    it.connection.close()
+    await asyncio.sleep(0)
+    assert it.transport.reading
+    it.lane.data_received(frame(Opcode.CLOSE, b"\x03\xe8"))
+    assert it.transport.closing
+    assert not it.transport.aborted
+    it.end()
 
 
 @async_test
