@@ -1,26 +1,23 @@
 """A Socket.IO client for tests: what the official client does, in memory, with everything it received at hand.
 
-A :class:`TestClient` is one namespace over a connection, as a socket of the official client is; several may share one.
-Encoding is the protocol's own, and so the server's; that both are right is the interoperability tests' business.
+A :class:`TestClient` is one namespace over a connection, as a socket of the official client is; several may share one,
+by their :class:`.manager.Manager`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 from ..errors import AckTimeout, ConnectionRefused, NotConnected
-from ..protocol import msgpack, socketio
-from ..protocol.socketio import ACK, CONNECT, CONNECT_ERROR, DISCONNECT, EVENT, Decoder, Limits, Packet, PacketType
+from ..protocol.socketio import ACK, CONNECT, CONNECT_ERROR, DISCONNECT, EVENT, Packet
 from .clock import ClockLoop
 from .connection import TestConnection
+from .manager import Manager, Member
 
-__all__ = ["Manager", "Received", "TestClient"]
-
-# What a test sends to itself needs no bounds but that of the decoder's recursion.
-LIMITS: Final = Limits(attachments=10_000, attachment_bytes=1 << 40, depth=400)
+__all__ = ["Received", "TestClient", "enter", "settle"]
 
 
 class Received(tuple[Any, ...]):
@@ -44,75 +41,6 @@ class Received(tuple[Any, ...]):
         return self[1:]
 
 
-class Member(NamedTuple):
-    """What a connection does with a client in one of its namespaces."""
-
-    take: Callable[[Packet], None]
-    """Give it a packet."""
-    left: Callable[[str], None]
-    """It has left, or was refused; why."""
-    connecting: Callable[[float], Awaitable[None]]
-    """Wait so many seconds for the server's answer to CONNECT."""
-
-
-class Manager:
-    """The namespaces of one connection.
-
-    Args:
-        connection: It is open.
-        parser: The server's option ``parser``.
-    """
-
-    def __init__(self, connection: TestConnection, parser: str = "json") -> None:
-        self.connection = connection
-        self.members: dict[str, Member] = {}
-        self.tasks: set[asyncio.Task[Any]] = set()
-        """Handlers that are coroutines, at work."""
-        self._decoder = Decoder(LIMITS)
-        self._msgpack = parser == "msgpack"
-        connection.on_message = self._receive
-        connection.on_close = self._closed
-
-    async def enter(self, namespace: str, auth: Any, timeout: float) -> TestClient:
-        """Connect to a namespace. See :meth:`TestClient.enter`."""
-        client = TestClient(self, namespace)
-        connecting = self.members[namespace].connecting
-        self.send(CONNECT, namespace, auth)
-        await connecting(timeout)
-        return client
-
-    def send(self, kind: PacketType, namespace: str, data: Any, ack_id: int | None = None) -> None:
-        """Send one packet."""
-        encode = msgpack.encode if self._msgpack else socketio.encode
-        text, attachments = encode(kind, namespace, data, ack_id)
-        if text:
-            self.connection.send(text.decode())
-        for attachment in attachments:
-            self.connection.send(attachment)
-
-    def _receive(self, message: str | bytes) -> None:
-        packet: Packet | None
-        if isinstance(message, str):
-            packet = self._decoder.feed_text(message.encode())
-        elif self._msgpack:
-            packet = msgpack.decode(message, LIMITS.depth)
-        else:
-            packet = self._decoder.feed_binary(message)
-        if packet is not None and packet.namespace in self.members:
-            self.members[packet.namespace].take(packet)
-
-    def _closed(self, reason: str) -> None:
-        for member in list(self.members.values()):
-            member.left(reason)
-
-    async def end(self) -> None:
-        """Cancel handlers that are still at work, and close the connection."""
-        for task in list(self.tasks):
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
-        await self.connection.end()
-
-
 class TestClient:
     """A client in one namespace. Made by :meth:`.server.TestServer.connect`.
 
@@ -120,7 +48,7 @@ class TestClient:
         namespace: Its name.
         id: The id that the server gave it; its socket there is ``io.sockets[client.id]``.
         connected: Whether it was accepted and has not left.
-        reason: Why it left, in the words of the JavaScript client: ``io server disconnect``, ``transport close``.
+        reason: Why it left, as the JavaScript client calls it: ``io server disconnect``, ``transport close``.
         received: Events that came and were not taken by :meth:`receive`, nor by a handler.
         recovery: What the official client adds to ``auth`` when it comes back to its state; empty unless the server's
             option ``connection_state_recovery`` is on.
@@ -141,7 +69,7 @@ class TestClient:
         self._next_ack = 0
         self._arrived = asyncio.Event()
         self._refused: ConnectionRefused | None = None
-        manager.members[namespace] = Member(self._take, self._left, self._connecting)
+        manager.members[namespace] = Member(self._take, self._left)
 
     def __repr__(self) -> str:
         return f"<client {self.id or '?'} in {self.namespace}>"
@@ -156,8 +84,8 @@ class TestClient:
     async def emit(self, event: str, *args: Any) -> None:
         """Emit an event.
 
-        On a test clock this returns when the server, and everybody whom it told, has done all that it can do before
-        time passes. On a real clock it only gives way once.
+        On a test clock this returns when the server, and every client that it sent something, has done all that it can
+        do before time passes. On a real clock the loop only makes one turn.
 
         Raises:
             NotConnected: It has left.
@@ -187,7 +115,7 @@ class TestClient:
 
         Raises:
             AckTimeout: No answer in time.
-            NotConnected: It has left, or was sent away meanwhile.
+            NotConnected: It has left, or was disconnected meanwhile.
         """
         self._check_connected()
         ack_id, self._next_ack = self._next_ack, self._next_ack + 1
@@ -218,7 +146,7 @@ class TestClient:
             ConnectionRefused: The server refused, with its message and data.
             TimeoutError: It did not answer in time.
         """
-        return await self._manager.enter(namespace, auth, timeout)
+        return await enter(self._manager, namespace, auth, timeout)
 
     async def disconnect(self) -> None:
         """Leave the namespace, and close the connection with the last one. Returns as :meth:`emit` does."""
@@ -285,8 +213,9 @@ class TestClient:
         self._arrived.clear()
         await self._arrived.wait()
 
-    async def _connecting(self, timeout: float) -> None:
-        """Wait for the server's answer to CONNECT. See :meth:`enter`."""
+    async def _connect(self, auth: Any, timeout: float) -> None:
+        """Send CONNECT and wait for the server's answer. See :meth:`enter`."""
+        self._manager.send(CONNECT, self.namespace, auth)
         try:
             async with asyncio.timeout(timeout):
                 while not self.connected:
@@ -359,8 +288,15 @@ class TestClient:
             raise NotConnected(f"{self!r} is not connected: {self.reason}")
 
 
+async def enter(manager: Manager, namespace: str, auth: Any, timeout: float) -> TestClient:
+    """Connect to a namespace over a connection that is open. See :meth:`TestClient.enter`."""
+    client = TestClient(manager, namespace)
+    await client._connect(auth, timeout)
+    return client
+
+
 async def settle() -> None:
-    """On a test clock wait until nothing more can happen; on a real one give way once."""
+    """On a test clock wait until nothing more can happen; on a real one for one turn of the loop."""
     loop = asyncio.get_running_loop()
     if isinstance(loop, ClockLoop):
         await loop.clock.settle()

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 # Not 0: code that takes 0 for "never" shall fail.
 START: Final = 1_000.0
-# An application whose tasks give way without end never lets the loop rest; settle() must not hang with it.
+# An application whose tasks give way without end never lets the loop become idle; settle() must not hang with it.
 MOST_TURNS: Final = 20_000
 # Nor does one that sets timers for no time, again and again; the test ends with an error instead of never.
 ENDLESS: Final = 1_000_000
@@ -33,40 +33,40 @@ class _ClockState:
 
     def __init__(self) -> None:
         self.now = START
-        self._waiting_for_rest: list[asyncio.Future[None]] = []
+        self._waiting_for_idle: list[asyncio.Future[None]] = []
         self._turns = 0
 
-    def rest(self) -> asyncio.Future[None]:
+    def until_idle(self) -> asyncio.Future[None]:
         """Done when nothing is left to run."""
         self._turns = 0
-        rest = asyncio.get_running_loop().create_future()
-        self._waiting_for_rest.append(rest)
-        return rest
+        idle = asyncio.get_running_loop().create_future()
+        self._waiting_for_idle.append(idle)
+        return idle
 
     def busy(self) -> None:
         """Something is left to run on this turn of the loop."""
         self._turns += 1
-        if self._waiting_for_rest and self._turns > MOST_TURNS:
-            self._wake(RuntimeError(f"the loop did not come to rest within {MOST_TURNS} turns"))
+        if self._waiting_for_idle and self._turns > MOST_TURNS:
+            self._wake(RuntimeError(f"the loop was never idle within {MOST_TURNS} turns"))
         if self._turns > ENDLESS:
             raise RuntimeError(f"livelock: {ENDLESS} turns of the loop, and no time has passed")
 
-    def resting(self) -> bool:
+    def idle(self) -> bool:
         """Nothing is left to run. Returns whether somebody waited for that."""
         self._turns = 0
-        waited = bool(self._waiting_for_rest)
+        waited = bool(self._waiting_for_idle)
         self._wake(None)
         return waited
 
     def _wake(self, error: Exception | None) -> None:
-        waiting, self._waiting_for_rest = self._waiting_for_rest, []
-        for rest in waiting:
-            if rest.done():
+        waiting, self._waiting_for_idle = self._waiting_for_idle, []
+        for waiter in waiting:
+            if waiter.done():
                 continue
             if error is None:
-                rest.set_result(None)
+                waiter.set_result(None)
             else:
-                rest.set_exception(error)
+                waiter.set_exception(error)
 
 
 class Clock:
@@ -101,9 +101,9 @@ class Clock:
         """Wait until nothing more can happen without the passing of time. No time passes.
 
         Raises:
-            RuntimeError: The loop does not come to rest, because some task never really waits.
+            RuntimeError: The loop is never idle, because some task never really waits.
         """
-        await self._state.rest()
+        await self._state.until_idle()
 
 
 class ClockLoop(asyncio.SelectorEventLoop):
@@ -138,7 +138,7 @@ class ClockLoop(asyncio.SelectorEventLoop):
 
 
 class _Selector(selectors.DefaultSelector):
-    """Where the loop sleeps: instead, it moves the clock."""
+    """Moves the clock where the loop would block."""
 
     def __init__(self, state: _ClockState) -> None:
         super().__init__()
@@ -166,7 +166,7 @@ class _Selector(selectors.DefaultSelector):
         if ready or (timeout is not None and timeout <= 0):
             self._state.busy()
             return ready
-        if not self._threads and self._state.resting():
+        if not self._threads and self._state.idle():
             return []
         if self._threads or len(self.get_map()) > self.own:
             return self._really_wait(timeout)

@@ -1,7 +1,7 @@
-"""A client's connection in memory: Engine.IO over a WebSocket, as a client library speaks it.
+"""A client's connection in memory: Engine.IO over a WebSocket, as a client library has it.
 
-It answers the server's pings unless it is told not to, and hands every message on. Packets that it does not send by
-itself can be sent as they are, which is how a broken client is played. Namespaces and events are not known here.
+It answers the server's pings unless ``answers_pings`` is off, and hands every message on. Packets that it does not send
+by itself can be sent as they are, as a broken client would. Namespaces and events are not known here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class TestConnection:
 
     Attributes:
         handshake: What the server's first packet held: ``sid``, ``pingInterval`` and more.
-        answers_pings: Whether the client is alive. Without it the server closes the connection after its ping timeout.
+        answers_pings: Whether it answers pings. If not, the server closes the connection after its ping timeout.
         close_code: Of the WebSocket; ``None`` while it is open.
     """
 
@@ -41,7 +41,7 @@ class TestConnection:
         self.on_message: Callable[[str | bytes], None] = self._keep
         """Takes text without Engine.IO's ``4``, and binary. Without one, :meth:`receive` gives whole packets."""
         self.on_close: Callable[[str], None] = _ignore
-        """Takes the reason, in the words of the JavaScript client."""
+        """Takes the reason, as the JavaScript client calls it."""
 
     @property
     def open(self) -> bool:

@@ -1,4 +1,4 @@
-"""The far side of an ASGI application, in memory: what a server program does between a client and the application.
+"""What an ASGI server does between a client and an application, in memory.
 
 A lifespan, a request, a WebSocket; each is one call of the application. Messages are handed over as they are: no bytes,
 no socket. What a WebSocket carries is not known here.
@@ -20,8 +20,8 @@ from ..errors import ConnectionRefused
 __all__ = ["Address", "Lifespan", "Response", "WebSocket", "request", "scope_of"]
 
 ASGI: Final = {"version": "3.0", "spec_version": "2.4"}
-# What an application that has been told to end may take, in seconds of the loop's time.
-PATIENCE: Final = 30.0
+# What an application may take to end, in seconds of the loop's time.
+END_TIMEOUT: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +130,7 @@ class Lifespan:
         """Start the application.
 
         Raises:
-            RuntimeError: It said that it cannot.
+            RuntimeError: It answered ``startup.failed``.
         """
         scope = {"type": "lifespan", "asgi": ASGI, "state": {}}
         self._task = asyncio.ensure_future(self._app(scope, self._orders.get, self._answers.put))
@@ -140,7 +140,7 @@ class Lifespan:
         """Shut the application down.
 
         Raises:
-            RuntimeError: It said that it failed.
+            RuntimeError: It answered ``shutdown.failed``.
         """
         task, self._task = self._task, None
         if task is not None and not task.done():
@@ -155,7 +155,7 @@ class Lifespan:
         await asyncio.wait({answer, task}, return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
             answer.cancel()
-            task.exception()  # it ended without a word: it knows no lifespan, and may say so by raising
+            task.exception()  # it returned or raised without an answer: it has no lifespan
             return
         message = answer.result()
         if message["type"].endswith(".failed"):
@@ -236,7 +236,7 @@ class WebSocket:
             self._to_app.put_nowait({"type": "websocket.receive", key: message})
 
     def drop(self, code: int = 1006) -> None:
-        """End it from this side, and tell the application."""
+        """End it from this side; the application gets ``websocket.disconnect``."""
         if self.open:
             self.open = False
             self._flowing.set()
@@ -265,12 +265,12 @@ class WebSocket:
 
 async def _end(task: asyncio.Task[None]) -> None:
     """Wait for an application that shall end; cancel it if it does not."""
-    await asyncio.wait({task}, timeout=PATIENCE)
+    await asyncio.wait({task}, timeout=END_TIMEOUT)
     if not task.done():
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
-        raise TimeoutError(f"the application did not end within {PATIENCE:g} s")
+        raise TimeoutError(f"the application did not end within {END_TIMEOUT:g} s")
     task.result()
 
 

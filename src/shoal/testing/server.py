@@ -1,4 +1,4 @@
-"""A server for tests: any ASGI application with a Shoal server in it, run in memory, and the clients that talk to it.
+"""A server for tests: any ASGI application with a Shoal server in it, run in memory, and its clients.
 
 Everything between a client's packets and the handlers is what runs in production, over the plain ASGI transport. What
 is missing is the network, and with a test clock the waiting.
@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from .client import Manager, TestClient, settle
+from .client import TestClient, enter, settle
 from .clock import Clock
 from .connection import TestConnection
+from .manager import Manager
 from .memory import Address, Lifespan, Response, request
 
 __all__ = ["TestServer"]
@@ -32,8 +33,8 @@ class TestServer:
 
     Args:
         app: A :class:`shoal.Server`, a :class:`shoal.Engine`, or any ASGI application in front of or around one.
-        path: Where the Socket.IO endpoint is; without it, where the server says.
-        parser: The server's option ``parser``; without it, what the server says.
+        path: Where the Socket.IO endpoint is; ``None``: the server's option ``path``.
+        parser: How packets are encoded; ``None``: the server's option ``parser``.
     """
 
     __test__ = False  # pytest shall not collect it
@@ -74,7 +75,7 @@ class TestServer:
     async def settle(self) -> None:
         """Wait until server and clients have done all that they can do before time passes.
 
-        On a real clock this only gives way once.
+        On a real clock this is one turn of the loop.
         """
         await settle()
 
@@ -110,7 +111,7 @@ class TestServer:
         manager = Manager(connection, self._parser)
         self._managers.append(manager)
         try:
-            return await manager.enter(namespace, auth, timeout)
+            return await enter(manager, namespace, auth, timeout)
         except BaseException:
             connection.close()
             raise

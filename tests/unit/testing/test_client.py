@@ -69,7 +69,7 @@ async def test_receive_takes_by_name_and_leaves_the_rest() -> None:
 
 @async_test
 async def test_receive_says_what_came_instead() -> None:
-    """A test that waits in vain is told what there was."""
+    """The error of a test that waits in vain lists what there was."""
     io = Server()
     async with TestServer(io) as server:
         client = await server.connect()
@@ -98,7 +98,7 @@ async def test_a_refused_client_gets_message_and_data() -> None:
 
 
 @async_test
-async def test_a_refused_handshake_tells_status_and_code() -> None:
+async def test_a_refused_handshake_has_status_and_code() -> None:
     """A refusal before any namespace, by the engine or the application, is ConnectionRefused too."""
     io = Server(transports=("polling",))
     async with TestServer(io) as server:
@@ -168,7 +168,7 @@ async def test_an_event_without_a_handler_can_be_acknowledged_by_hand() -> None:
 
 @async_test
 async def test_a_call_without_an_answer_times_out() -> None:
-    """AckTimeout tells the event; the time is the loop's."""
+    """AckTimeout names the event; the time is the loop's."""
     async with TestServer(echo_server()) as server:
         client = await server.connect()
         with pytest.raises(AckTimeout) as caught:

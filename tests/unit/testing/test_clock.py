@@ -90,7 +90,7 @@ async def test_settle_waits_for_chains_of_tasks_but_lets_no_time_pass() -> None:
 
 
 @async_test
-async def test_several_can_wait_for_rest() -> None:
+async def test_several_can_wait_until_it_is_idle() -> None:
     """All who settle are woken."""
     clock = Clock.running()
     await asyncio.gather(clock.settle(), clock.settle(), clock.settle())
@@ -106,7 +106,7 @@ async def test_a_restless_loop_is_an_error_not_a_hang() -> None:
             await asyncio.sleep(0)
 
     task = asyncio.create_task(spin())
-    with pytest.raises(RuntimeError, match="did not come to rest"):
+    with pytest.raises(RuntimeError, match="was never idle"):
         await clock.settle()
     task.cancel()
 
@@ -160,7 +160,7 @@ async def test_a_thread_is_waited_for_in_real_time() -> None:
 
 @async_test
 async def test_settle_waits_for_a_thread() -> None:
-    """A thread's work needs no time of the loop, so the loop does not rest before it is done."""
+    """A thread's work needs no time of the loop, so the loop is not idle before it is done."""
     done: list[int] = []
     task = asyncio.create_task(asyncio.to_thread(lambda: (time.sleep(0.02), done.append(1))))
     await Clock.running().settle()

@@ -97,7 +97,7 @@ async def test_any_asgi_application_around_a_server_will_do() -> None:
     async with TestServer(outer, path="/live/") as server:
         assert (await server.connect()).connected
         assert (await server.request("GET", "/healthz")).json == {"status": "ok"}
-    await inner.close()  # nobody told it of the end
+    await inner.close()  # no lifespan reaches it
 
 
 @async_test
@@ -143,7 +143,7 @@ async def test_a_connection_closed_instead_of_an_answer_is_not_connected() -> No
 
 @async_test
 async def test_a_server_that_does_not_answer_times_out() -> None:
-    """connect() waits as long as it is told, in the loop's time."""
+    """connect() waits as long as its timeout says, in the loop's time."""
     server = Server()
 
     @server.use
