@@ -11,7 +11,7 @@ import logging
 from typing import Any
 
 from tests.fuzz.harness import no_errors_logged, target
-from tests.unit.fastlane.test_first_bytes import House
+from tests.unit.fastlane.test_first_bytes import Harness
 from tests.unit.fastlane.test_websocket import Lane, Seen, by_websockets
 from websockets.utils import accept_key
 
@@ -73,12 +73,12 @@ def http_connection(data: bytes) -> None:
 
 async def to_its_end(data: bytes) -> None:
     ends = []
-    for door in (True, False):
-        house = House(door=door)
+    for short_cut in (True, False):
+        harness = Harness(short_cut=short_cut)
         for read in reads(data) or [b"\r\n"]:
-            house.hear(read)
-        ends.append(await house.end())
-        assert len(house.engine.context.wheel) == 0
+            harness.receive(read)
+        ends.append(await harness.end())
+        assert len(harness.engine.context.wheel) == 0
     assert ends[0] == ends[1]
 
 

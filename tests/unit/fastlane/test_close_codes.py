@@ -130,6 +130,7 @@ async def test_a_probe_that_is_no_utf8() -> None:
         frame(BINARY, b"\xff"),
         ATTACHMENT_DUE + frame(TEXT, "42é".encode()),
     ],
+    ids=["no packet", "no kind", "empty", "no base64", "no JSON", "no attachment due", "no attachment"],
 )
 @async_test
 async def test_what_only_socket_io_or_engine_io_refuse_is_closed_in_order(data: bytes) -> None:
