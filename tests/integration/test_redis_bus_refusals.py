@@ -125,7 +125,7 @@ def test_a_user_that_may_not_publish_is_found_out(guarded: Broker, caplog: pytes
 
     asyncio.run(main())
     assert "the broker refuses a publish: NOPERM" in caplog.text
-    assert "a probe was not heard within 0.2 s" in caplog.text
+    assert "a probe was not received within 0.2 s" in caplog.text
 
 
 def test_a_user_that_may_not_listen_is_told_why(guarded: Broker, caplog: pytest.LogCaptureFixture) -> None:
