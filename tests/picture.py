@@ -8,6 +8,7 @@ an arrow that would point upward.
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from tests.test_architecture import FLOORS, SOURCE, read, room_of
+from tests.test_architecture import FLOORS, SOURCE, Module, read, room_of
 
 ROOT = SOURCE.parent.parent
 PAGE = ROOT / "docs" / "architecture.md"
@@ -99,13 +100,18 @@ GROUND = {"errors", "settings"}  # every room may use them: no arrows
 # ---- what the source says
 
 
+@functools.cache
+def modules() -> dict[str, Module]:
+    """All files of the source, which are read once."""
+    return read(SOURCE)
+
+
 def imports() -> dict[str, set[str]]:
     """Which rooms each room imports, typing imports counted; those on the ground left out."""
-    modules = read(SOURCE)
     found: dict[str, set[str]] = {room: set() for room in PLACES}
-    for module in modules.values():
+    for module in modules().values():
         room = FOLDED.get(module.room, module.room)
-        targets = {room_of(imported.target) for imported in module.imports if imported.target in modules}
+        targets = {room_of(imported.target) for imported in module.imports if imported.target in modules()}
         found[room] |= targets - GROUND - {room}
     return found
 
@@ -123,8 +129,8 @@ def arrows() -> list[tuple[str, str]]:
 
 def files_of(room: str) -> list[str]:
     """The names of a room's files."""
-    modules = [module for module in read(SOURCE).values() if module.room == room]
-    return [Path(module.where).stem for module in modules if module.where.count("/") == 1 and _has_name(module.where)]
+    found = [module for module in modules().values() if module.room == room]
+    return [Path(module.where).stem for module in found if module.where.count("/") == 1 and _has_name(module.where)]
 
 
 def _has_name(where: str) -> bool:
