@@ -35,13 +35,13 @@ def test_a_bad_request_is_refused_with_nodes_words(method: str, query: dict[str,
     @async_test
     async def check() -> None:
         engine = Engine()
-        told: list[tuple[int, str]] = []
-        engine.on("connection_error")(lambda refusal, request: told.append((refusal.code, request.url)))
+        seen: list[tuple[int, str]] = []
+        engine.on("connection_error")(lambda refusal, request: seen.append((refusal.code, request.url)))
         async with TestServer(engine) as server:
             response = await server.request(method, server.path, query=query)
             assert (response.status, response.json) == (400, {"code": code, "message": message})
             assert engine.refused == {code: 1}
-            assert [entry[0] for entry in told] == [code]
+            assert [entry[0] for entry in seen] == [code]
             assert engine.sessions == {}
 
     check()
@@ -151,7 +151,7 @@ class TestAddresses:
 
 class TestEvents:
     @async_test
-    async def test_they_are_told_in_order(self) -> None:
+    async def test_they_come_in_order(self) -> None:
         """connect, message, disconnect with Node's reason; a handler may be async."""
         engine = Engine()
         seen: list[Any] = []
@@ -352,7 +352,7 @@ async def test_closing_the_engine_closes_every_session() -> None:
 
 
 @async_test
-async def test_a_session_tells_what_it_is() -> None:
+async def test_a_session_shows_what_it_is() -> None:
     """Its listeners are called once at its end; after it, sending and closing do nothing."""
     engine = Engine()
     async with TestServer(engine) as server:
@@ -447,79 +447,79 @@ async def test_messages_that_wait_are_bounded() -> None:
 
 
 @async_test
-async def test_the_end_of_a_session_is_told_though_a_handler_hangs() -> None:
+async def test_disconnect_is_emitted_though_a_handler_hangs() -> None:
     """When the engine closes; what still waited is not handled."""
     engine = Engine()
-    told: list[str] = []
+    seen: list[str] = []
 
     async def hang(session: Any, data: str) -> None:
         await asyncio.Event().wait()
 
     engine.on("message")(hang)
-    engine.on("disconnect")(lambda session, reason: told.append(reason))
+    engine.on("disconnect")(lambda session, reason: seen.append(reason))
     async with TestServer(engine) as server:
         ws = await server.open()
         ws.send("4a")
         ws.send("4b")
         await server.settle()
         await engine.close()
-        assert told == ["server shutting down"]
+        assert seen == ["server shutting down"]
 
 
 @async_test
 async def test_a_handler_that_awaits_something_cancelled_only_fails() -> None:
     """It is not the session's task that was cancelled: the next events are handled."""
     engine = Engine()
-    told: list[str] = []
+    seen: list[str] = []
 
     async def fail(session: Any, data: str) -> None:
-        told.append(data)
+        seen.append(data)
         task = asyncio.create_task(asyncio.sleep(60))
         task.cancel()
         await task
 
     engine.on("message")(fail)
-    engine.on("disconnect")(lambda session, reason: told.append(reason))
+    engine.on("disconnect")(lambda session, reason: seen.append(reason))
     async with TestServer(engine) as server:
         ws = await server.open()
         for message in ("4a", "4b", "1"):
             ws.send(message)
         await server.settle()
-    assert told == ["a", "b", "transport close"]
+    assert seen == ["a", "b", "transport close"]
 
 
 @async_test
 async def test_what_a_plain_handler_causes_comes_behind_it() -> None:
     """One that closes its own session is through before the handlers of `disconnect` begin."""
     engine = Engine()
-    told: list[str] = []
+    seen: list[str] = []
 
     def close(session: Any, data: str) -> None:
-        told.append("begins")
+        seen.append("begins")
         session.close()
-        told.append("ends")
+        seen.append("ends")
 
     engine.on("message")(close)
-    engine.on("message")(lambda session, data: told.append("the other"))
-    engine.on("disconnect")(lambda session, reason: told.append(reason))
+    engine.on("message")(lambda session, data: seen.append("the other"))
+    engine.on("disconnect")(lambda session, reason: seen.append(reason))
     async with TestServer(engine) as server:
         ws = await server.open()
         ws.send("4a")
         await server.settle()
-    assert told == ["begins", "ends", "the other", "forced close"]
+    assert seen == ["begins", "ends", "the other", "forced close"]
 
 
 @async_test
-async def test_coroutine_handlers_hear_of_the_engines_end() -> None:
+async def test_coroutine_handlers_get_the_engines_end() -> None:
     engine = Engine()
-    told: list[str] = []
+    seen: list[str] = []
 
     async def gone(session: Any, reason: str) -> None:
         await asyncio.sleep(0)
-        told.append(reason)
+        seen.append(reason)
 
     engine.on("disconnect")(gone)
     async with TestServer(engine) as server:
         await server.open()
         await engine.close()
-        assert told == ["server shutting down"]
+        assert seen == ["server shutting down"]

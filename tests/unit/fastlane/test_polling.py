@@ -401,7 +401,7 @@ async def test_a_client_that_leaves_its_poll_is_noticed_at_once() -> None:
 
 
 @async_test
-async def test_a_client_that_says_more_behind_its_poll_and_leaves_is_noticed_too() -> None:
+async def test_a_client_that_sends_more_behind_its_poll_and_leaves_is_noticed_too() -> None:
     """The end of a connection that is not read from is not noticed: a little may gather."""
     harness = Harness(fast=True)
     await harness.open()
@@ -467,7 +467,7 @@ async def test_what_a_plain_handler_sets_is_not_for_the_next_client() -> None:
 
 
 @async_test
-async def test_a_connection_that_says_nothing_is_closed_as_by_uvicorn() -> None:
+async def test_a_connection_that_sends_nothing_is_closed_as_by_uvicorn() -> None:
     """Five seconds after the last answer, but not while a GET waits for its own."""
     harness = Harness(fast=True)
     await harness.open()
