@@ -16,6 +16,7 @@ DEV_STAMP := $(VENV)/.dev-ready-$(PLACE)
 ARGS ?=
 TARGET ?=
 SECONDS ?= 60
+MINUTES ?= 10
 IMAGE ?= $(shell sed -n 's/^IMAGE=//p' .env)
 
 ##@ Start
@@ -68,6 +69,10 @@ test-environment: $(DEV_STAMP) # what `make test` does before it tests
 .PHONY: programs
 programs: $(DEV_STAMP) ## Try again to install the programs that tests talk to: Chromium, nginx, HAProxy, Redis, Node.js
 	@scripts/install-test-programs --again
+
+.PHONY: chaos
+chaos: test-environment ## Forty clients through faults at random: is anything lost? (MINUTES=10 ARGS="--seed 1")
+	@PATH=$$PATH:/usr/sbin:/sbin exec $(BIN)/python -m tests.chaos.faults --minutes $(MINUTES) $(ARGS)
 
 ##@ Measure
 .PHONY: bench

@@ -37,7 +37,7 @@ def free_port() -> int:
 
 
 class Broker:
-    """One broker without persistence, on loopback.
+    """One broker on loopback, without persistence unless `options` say otherwise.
 
     Usable as a context manager, which starts and stops it. `kill` and `start` may be repeated: the port stays.
 
@@ -74,14 +74,14 @@ class Broker:
         program = find_broker() or missing(NO_BROKER)
         self._folder = self._folder or Path(tempfile.mkdtemp(prefix="shoal-broker-"))
         words = [program, "--bind", HOST, "--port", str(self.port), "--dir", str(self._folder)]
-        words += ["--save", "", "--appendonly", "no", "--daemonize", "no", *self.options]
+        words += ["--save", "", "--appendonly", "no", "--daemonize", "no", *self.options]  # the last one counts
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self._wait_until_it_answers(time.monotonic() + START)
         return self
 
     def kill(self) -> None:
-        """End it with SIGKILL, as a crash would; `start` brings an empty one back on the same port."""
+        """End it with SIGKILL, as a crash would; `start` brings it back on the same port, with what it has on disk."""
         self._end(signal.SIGKILL)
 
     def stop(self) -> None:

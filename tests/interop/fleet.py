@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
 import httpx
@@ -40,9 +40,21 @@ class Fleet:
         folder: Where its files may lie.
         places: How many servers the balancer knows.
         arguments: More words for `shoal balancer`.
+        app: What the servers serve.
+        environment: Variables for the servers.
     """
 
-    def __init__(self, balancer: str, folder: Path, places: int, *arguments: str) -> None:
+    def __init__(
+        self,
+        balancer: str,
+        folder: Path,
+        places: int,
+        *arguments: str,
+        app: str = "tests.apps.cluster:io",
+        environment: Mapping[str, str] = {},
+    ) -> None:
+        self._app = app
+        self._environment = environment
         self.port, *self.ports = free_ports(1 + places)
         self.running: dict[int, ServerProcess] = {}
         servers = ",".join(f"127.0.0.1:{port}" for port in self.ports)
@@ -58,7 +70,7 @@ class Fleet:
         with contextlib.ExitStack() as stack:
             stack.callback(self._close)
             for port in self.ports[:servers]:
-                self._spawn(port)
+                self.spawn(port)
             for server in self.running.values():
                 server.wait_until_up(path="/readyz")
             front = ServerProcess(self._balancer, self.port)
@@ -66,9 +78,10 @@ class Fleet:
             front.wait_until_up(path="/healthz")
             yield
 
-    def _spawn(self, port: int) -> None:
-        argv = [sys.executable, "-m", "shoal", "serve", "tests.apps.cluster:io", "--port", str(port)]
-        self.running[port] = ServerProcess(argv, port)
+    def spawn(self, port: int) -> None:
+        """Start the server of a place, without waiting for it."""
+        argv = [sys.executable, "-m", "shoal", "serve", self._app, "--port", str(port)]
+        self.running[port] = ServerProcess(argv, port, self._environment)
 
     def _close(self) -> None:
         for server in self.running.values():
@@ -76,7 +89,7 @@ class Fleet:
 
     async def start(self, port: int) -> None:
         """Start the server of a place; returns when it is ready."""
-        self._spawn(port)
+        self.spawn(port)
         await asyncio.to_thread(self.running[port].wait_until_up, path="/readyz")
 
     async def stop(self, port: int) -> None:
