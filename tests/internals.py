@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from shoal import Namespace, Server
-from shoal.adapter.backend import PubSub, Recovering
+from shoal.adapter.backend import PubSub, Recovering, Streams
 from shoal.adapter.recovery import Recovery
+from shoal.bus.base import LogBus
 from shoal.cluster.link import Link
 from shoal.fanout.rooms import Rooms
 from shoal.fanout.ticker import Ticker
@@ -55,6 +56,12 @@ def link(io: Server) -> Link:
     """Its link to other nodes."""
     assert isinstance(io._backend, PubSub)
     return io._backend.link
+
+
+def log_bus(io: Server) -> LogBus:
+    """What it keeps its messages with."""
+    assert isinstance(io._backend, Streams)
+    return io._backend.link.log_bus
 
 
 def recovery(io: Server) -> Recovery:

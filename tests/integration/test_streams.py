@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 from tests.brokers import Broker
+from tests.internals import log_bus
 
 from shoal import BrokerError, ConfigurationError, Server, Socket
+from shoal.bus.redis_scripts import CLAIM
 from shoal.testing import TestClient, TestServer
 
 
@@ -359,6 +361,39 @@ async def test_a_node_that_was_deaf_catches_up() -> None:
             assert sorted(event[1] for event in anna.received) == list(range(sent))
             assert anna.connected
             assert a.io.stats.broker.reconnects >= 1
+
+
+@real_time
+async def test_a_room_that_another_client_opens_meanwhile(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is said between the broker's answer to a returning client and another's joining of its room is not lost."""
+    async with cluster(broker, "meanwhile", "a", "b") as (a, b):
+        anna, bert, carl = await b.connect(), await a.connect(), await b.connect()
+        anna.connection.drop()
+        await until(lambda: len(b.io.sockets) == 1)
+        anna = await a.connect(anna)  # to come back to where she began: her own id is heard there already
+        for each in (anna, bert):
+            await each.call("sit", "front")
+        anna.connection.drop()
+        await until(lambda: len(a.io.sockets) == 1)
+        bus = log_bus(b.io)
+        run, held = bus.run, []
+
+        def hold(script: bytes, keys: Any, args: Any, answer: Callable[[Any], None]) -> None:
+            is_first = script == CLAIM and not held
+            run(script, keys, args, (lambda reply: held.append((answer, reply))) if is_first else answer)
+
+        monkeypatch.setattr(bus, "run", hold)
+        async with asyncio.TaskGroup() as tasks:
+            returning = tasks.create_task(b.connect(anna))
+            await until(lambda: held)
+            await bert.call("say", "front", 1)
+            await carl.call("sit", "front")
+            [(answer, reply)] = held
+            answer(reply)
+        again = returning.result()
+        await bert.call("say", "front", 2)
+        await until(lambda: ("said", 2) in events(again))
+        assert (again.id, events(again)) == (anna.id, [("said", 1), ("said", 2)])
 
 
 @real_time

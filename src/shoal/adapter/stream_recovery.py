@@ -135,14 +135,16 @@ class RecoveringStreamsAdapter(StreamsAdapter):
     ) -> tuple[StreamState | None, S | None]:
         """Ask for a client's state and what it missed, and bring it back in the step in which the answer comes.
 
-        A room that is not subscribed yet is opened, and the state asked for again: it is this node's then.
+        A room that was not subscribed before this was sent is opened, and the state asked for again: it is this node's
+        then. That another client has opened it meanwhile is not enough.
         """
         bus, states = self._log_link.log_bus, self._states
+        await bus.settled(LINK_TIMEOUT)  # of very many rooms at once some would be subscribed behind what follows
         result: asyncio.Future[tuple[StreamState | None, S | None]] = asyncio.get_running_loop().create_future()
 
         def answer(reply: Any) -> None:
             try:
-                result.set_result(self._take_claimed(pid, offset, reply, make, opened))
+                result.set_result(self._take_claimed(pid, offset, reply, make, opened, late))
             except Exception as error:  # noqa: BLE001 - it belongs to the coroutine that waits
                 result.set_exception(error)
 
@@ -163,8 +165,9 @@ class RecoveringStreamsAdapter(StreamsAdapter):
             reply_channel(self._link.prefix, "").encode(),
             self._log_link.claimed_payload(pid),
         ]
-        bus.run(CLAIM, (bus.options.counter, states.moved_key), arguments, answer)
-        return await result
+        with self._log_link.watch() as late:
+            bus.run(CLAIM, (bus.options.counter, states.moved_key), arguments, answer)
+            return await result
 
     def _take_claimed(
         self,
@@ -173,6 +176,7 @@ class RecoveringStreamsAdapter(StreamsAdapter):
         reply: Any,
         make: Callable[[ClientState], S],
         opened: list[str],
+        late: set[tuple[str, str]],
     ) -> tuple[StreamState | None, S | None]:
         states = self._states
         if isinstance(reply, BrokerError):
@@ -185,7 +189,9 @@ class RecoveringStreamsAdapter(StreamsAdapter):
             return None, None
         state = states.claimed_here(pid, self, rest[0])
         missing = [
-            room for room in (*state.rooms, state.sid) if room not in opened and not self._link.is_open(self.name, room)
+            room
+            for room in (*state.rooms, state.sid)
+            if (self.name, room) in late or (room not in opened and not self._link.is_open(self.name, room))
         ]
         if missing:
             states.keep(state)

@@ -178,6 +178,7 @@ class Pipeline:
             answer(BrokerError("the link to the broker is down"))
             return
         self.flush()
+        self._subscriptions.flush()
         names = list(keys)
         words = [b"EVALSHA", digest(script), b"%d" % len(names), *names]
         words += [arg if isinstance(arg, bytes) else b"%d" % arg for arg in args]

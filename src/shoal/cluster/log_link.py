@@ -7,9 +7,10 @@ else in the namespace's.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final, NamedTuple, cast
 
@@ -82,6 +83,8 @@ class LogLink(Link):
         """Who waits for which broadcast of this turn, by its ``id()``."""
         self.position: Position = (0, BEHIND_ALL)
         """Of the last broadcast that came; what is not kept goes under it."""
+        self._watched: list[set[tuple[str, str]]] = []
+        """For each script that is under way and reads logs: the rooms opened since it was sent."""
         bus.on_entry = self._receive_entry
 
     def replace_bus(self, bus: Bus) -> None:
@@ -143,6 +146,28 @@ class LogLink(Link):
         for _, log_name, envelopes in self._outgoing:
             if log_name:
                 yield from [each for each in envelopes if type(each) is Broadcast]
+
+    # ---- rooms
+
+    @contextlib.contextmanager
+    def watch(self) -> Iterator[set[tuple[str, str]]]:
+        """Names the rooms opened from now on, each with its namespace in front.
+
+        What is sent to them before the broker subscribes them is neither in the answer to a script that was sent
+        before, nor does it come.
+        """
+        opened: set[tuple[str, str]] = set()
+        self._watched.append(opened)
+        try:
+            yield opened
+        finally:
+            self._watched = [each for each in self._watched if each is not opened]
+
+    def open_room(self, namespace: str, room: str) -> None:
+        if self._watched and not self.is_open(namespace, room):
+            for each in self._watched:
+                each.add((namespace, room))
+        super().open_room(namespace, room)
 
     # ---- receiving
 
