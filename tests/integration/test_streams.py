@@ -397,6 +397,24 @@ async def test_a_room_that_another_client_opens_meanwhile(broker: Broker, monkey
 
 
 @real_time
+async def test_a_node_hears_nothing_of_who_has_left(broker: Broker) -> None:
+    """A client that came from another node and leaves takes the subscription to its id with it."""
+
+    def subscribed(sid: str) -> bytes:
+        return broker.command("PUBSUB", "CHANNELS", f"leaves*{sid}*")
+
+    async with cluster(broker, "leaves", "a", "b") as (a, b):
+        anna = await a.connect()
+        anna.connection.drop()
+        await until(lambda: not a.io.sockets)
+        again = await b.connect(anna)
+        assert again.id == anna.id
+        assert anna.id.encode() in subscribed(anna.id)
+        await again.disconnect()
+        await until(lambda: anna.id.encode() not in subscribed(anna.id))
+
+
+@real_time
 async def test_a_broker_that_lost_its_memory() -> None:
     """It is noticed, counted, and told: clients are disconnected and begin anew; then all works as before."""
     with Broker() as broker:

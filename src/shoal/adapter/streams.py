@@ -132,8 +132,9 @@ class StreamsAdapter(PubSubAdapter):
     # ---- rooms
 
     def enter(self, socket: LocalSocket) -> None:
+        is_entered = self.rooms.by_id.get(socket.id) is socket  # one that is back was entered with what it missed
         super().enter(socket)
-        if tag_of(socket.id) != self.context.tag:  # it came from another node, with its id
+        if not is_entered and tag_of(socket.id) != self.context.tag:  # it came from another node, with its id
             self._link.open_room(self.name, socket.id)
 
     def delete(self, socket: LocalSocket, room: str) -> None:
