@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from tests.chaos.faults import Storm
+
+pytestmark = pytest.mark.alone
 
 SEED = 15
 CLIENTS = 12

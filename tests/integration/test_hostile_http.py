@@ -54,7 +54,7 @@ class TestHeads:
             answer = await ending
             assert answer.startswith((b"HTTP/1.1 431 ", b"HTTP/1.1 400 ")) or not answer, answer[:100]
             after = await witness.counters()
-            # 64 KiB of the smallest headers are 11,000 pairs of objects, which is 2 MB where no freed memory is at hand.
+            # 64 KiB of the smallest headers are 11,000 pairs of objects: 2 MB where no freed memory is at hand.
             assert after["rss"] - before["rss"] < 4_000_000
             if not answer.startswith(b"HTTP/1.1 400 "):  # the parser itself refuses some
                 assert after["engine"]["bad_heads"] == before["engine"]["bad_heads"] + 1
