@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 
 from ..bus.redis_scripts import CLAIM
 from ..cluster.log_link import BEHIND_ALL, Entry, LogLink, Position
-from ..cluster.messages import reply_channel
+from ..cluster.messages import channel_of, reply_channel
 from ..engine.ids import tag_of
 from ..errors import BrokerError
 from ..handlers.registry import Handlers
@@ -176,7 +176,7 @@ class RecoveringStreamsAdapter(StreamsAdapter):
         reply: Any,
         make: Callable[[ClientState], S],
         opened: list[str],
-        late: set[tuple[str, str]],
+        late: set[str],
     ) -> tuple[StreamState | None, S | None]:
         states = self._states
         if isinstance(reply, BrokerError):
@@ -191,7 +191,8 @@ class RecoveringStreamsAdapter(StreamsAdapter):
         missing = [
             room
             for room in (*state.rooms, state.sid)
-            if (self.name, room) in late or (room not in opened and not self._link.is_open(self.name, room))
+            if channel_of(self._link.prefix, self.name, (room,)) in late
+            or (room not in opened and not self._link.is_open(self.name, room))
         ]
         if missing:
             states.keep(state)

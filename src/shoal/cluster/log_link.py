@@ -83,8 +83,8 @@ class LogLink(Link):
         """Who waits for which broadcast of this turn, by its ``id()``."""
         self.position: Position = (0, BEHIND_ALL)
         """Of the last broadcast that came; what is not kept goes under it."""
-        self._watched: list[set[tuple[str, str]]] = []
-        """For each script that is under way and reads logs: the rooms opened since it was sent."""
+        self._watched: list[set[str]] = []
+        """For each script that is under way and reads logs: the channels of rooms opened since it was sent."""
         bus.on_entry = self._receive_entry
 
     def replace_bus(self, bus: Bus) -> None:
@@ -150,13 +150,13 @@ class LogLink(Link):
     # ---- rooms
 
     @contextlib.contextmanager
-    def watch(self) -> Iterator[set[tuple[str, str]]]:
-        """Names the rooms opened from now on, each with its namespace in front.
+    def watch(self) -> Iterator[set[str]]:
+        """Names the channels of the rooms opened from now on. Ids of one node's sockets share one.
 
         What is sent to them before the broker subscribes them is neither in the answer to a script that was sent
         before, nor does it come.
         """
-        opened: set[tuple[str, str]] = set()
+        opened: set[str] = set()
         self._watched.append(opened)
         try:
             yield opened
@@ -166,7 +166,7 @@ class LogLink(Link):
     def open_room(self, namespace: str, room: str) -> None:
         if self._watched and not self.is_open(namespace, room):
             for each in self._watched:
-                each.add((namespace, room))
+                each.add(channel_of(self.prefix, namespace, (room,)))
         super().open_room(namespace, room)
 
     # ---- receiving
