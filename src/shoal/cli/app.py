@@ -94,11 +94,11 @@ def _run(arguments: list[str] | None) -> int:
         code = app(arguments, prog_name="shoal", standalone_mode=False)
         sys.stdout.flush()
     except ShoalError as error:
-        return _complain(str(error))
+        return _fail(str(error))
     except CLICK_ERROR as error:
-        return _complain(_usage(error))
+        return _fail(_usage(error))
     except BrokenPipeError:
-        # Whoever read our output has gone. Python would complain once more while it closes stdout.
+        # Whoever read our output has gone. Python would print another error while it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (KeyboardInterrupt, typer.Abort):
@@ -106,7 +106,7 @@ def _run(arguments: list[str] | None) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _complain(text: str) -> int:
+def _fail(text: str) -> int:
     print(f"shoal: {' '.join(text.split())}", file=sys.stderr)
     return 1
 

@@ -33,7 +33,7 @@ class Mode(StrEnum):
 
 def bench(
     url: Annotated[str, typer.Argument(help="The server, such as `http://127.0.0.1:1111`. Only test what is yours.")],
-    mode: Annotated[Mode, typer.Option(help="Whether all hear a message, or it is acknowledged.")] = Mode.broadcast,
+    mode: Annotated[Mode, typer.Option(help="Whether a message goes to all, or is acknowledged.")] = Mode.broadcast,
     transport: Annotated[Transport, typer.Option(help="Transport of every client.")] = Transport.websocket,
     clients: Annotated[int, typer.Option("--clients", "-c", help="Connections.")] = 100,
     publishers: Annotated[

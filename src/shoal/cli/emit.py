@@ -1,4 +1,4 @@
-"""``shoal emit``: say something to the clients of a running cluster, from outside."""
+"""``shoal emit``: emit an event to the clients of a running cluster, from outside."""
 
 from __future__ import annotations
 
@@ -52,5 +52,5 @@ def emit(
     from ..cluster.emitter import emit_once  # noqa: PLC0415 - see the package's docstring
 
     rooms = tuple(room or ())
-    logging.getLogger("shoal").addHandler(logging.NullHandler())  # what fails is told once, at the end
+    logging.getLogger("shoal").addHandler(logging.NullHandler())  # a failure is one line, at the end
     asyncio.run(emit_once(broker, event, *values, namespace=namespace, rooms=rooms, prefix=prefix, timeout=timeout))

@@ -1,6 +1,6 @@
 """From ``module:attribute`` to an ASGI application.
 
-Imports what it is told to and looks at its shape. It runs nothing.
+Imports a module and checks that the attribute can be called as one. It runs nothing.
 """
 
 from __future__ import annotations
@@ -66,9 +66,9 @@ def _find(target: str, module: ModuleType, attribute: str) -> Any:
 
 def _check_shape(target: str, app: Any) -> Any:
     """An ASGI 3 application is called with scope, receive and send."""
-    complaint = f"{target} is no ASGI application: it is {_describe(app)}"
+    problem = f"{target} is no ASGI application: it is {_describe(app)}"
     if not callable(app) or inspect.isclass(app):
-        raise ConfigurationError(complaint)
+        raise ConfigurationError(problem)
     try:
         signature = inspect.signature(app)
     except (ValueError, TypeError):  # written in C: there is nothing to look at
@@ -76,7 +76,7 @@ def _check_shape(target: str, app: Any) -> Any:
     try:
         signature.bind(None, None, None)
     except TypeError as error:
-        raise ConfigurationError(f"{complaint} that does not take scope, receive and send") from error
+        raise ConfigurationError(f"{problem} that does not take scope, receive and send") from error
     return app
 
 

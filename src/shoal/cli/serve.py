@@ -12,13 +12,13 @@ __all__ = ["serve"]
 
 LOG_LEVELS = ("critical", "error", "warning", "info", "debug")
 
-LESS_THAN_CHATTER = ("critical", "error", "debug")
-"""Levels that the HTTP server gets too. Its information is for those who debug it: the one line that tells when this
-server listens is ours."""
+HTTP_LOG_LEVELS = ("critical", "error", "debug")
+"""Levels that uvicorn gets too. Its information is for those who debug it: the one line for a server that listens is
+ours."""
 
 
 def check_log_level(level: str) -> str:
-    """Return ``level`` in lower case, or tell Typer what is allowed."""
+    """Return ``level`` in lower case, or have Typer show what is allowed."""
     if level.lower() not in LOG_LEVELS:
         raise typer.BadParameter(f"{level!r} is not one of {', '.join(LOG_LEVELS)}")
     return level.lower()
@@ -68,7 +68,7 @@ def serve(
         host=host,
         port=port,
         shared_port=shared_port,
-        log_level=log_level if log_level in LESS_THAN_CHATTER else "warning",
+        log_level=log_level if log_level in HTTP_LOG_LEVELS else "warning",
         on_started=lambda: print(f"{name} is listening on port: {port}", flush=True),
         ssl_certfile=ssl_certfile,
         ssl_keyfile=ssl_keyfile,

@@ -68,7 +68,7 @@ def up(
     log_level: Annotated[
         str, typer.Option(callback=check_log_level, help=f"Of the servers: {', '.join(LOG_LEVELS)}.")
     ] = "info",
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show all that broker and balancer say.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show all that broker and balancer log.")] = False,
 ) -> None:
     """Run a cluster on this machine: a broker, servers and a load balancer.
 

@@ -1,4 +1,4 @@
-"""What the chat does: everybody is in one room, and hears whatever anybody says there, behind the name of a server.
+"""What the chat does: everybody is in one room, and gets what anybody sends there, behind the name of a server.
 
 It knows events and their arguments. It refuses to know the page, and trusts no argument: a client can send anything.
 """
@@ -25,15 +25,15 @@ def open_chat(io: Server) -> Presence:
         io: The server. Its ``node`` is the name that its clients' messages carry.
 
     Returns:
-        The presence of this node, to be told to the room while the server runs (:meth:`Presence.telling`).
+        The presence of this node, to be published to the room while the server runs (:meth:`Presence.publishing`).
     """
-    presence = Presence(io.node, lambda: len(io.sockets), lambda told: io.to(ROOM).emit("presence", told))
+    presence = Presence(io.node, lambda: len(io.sockets), lambda report: io.to(ROOM).emit("presence", report))
 
     @io.on("connect")
     async def connect(socket: Socket) -> None:
-        say(f"new connection was made server {io.node}")
+        print_line(f"new connection was made server {io.node}")
         await socket.join(ROOM)
-        say(f"Server {io.node} join successfully to chat room!")
+        print_line(f"Server {io.node} join successfully to chat room!")
         presence.changed()
         socket.emit("welcome", {**presence.report(), "id": socket.id})
 
@@ -45,7 +45,7 @@ def open_chat(io: Server) -> Presence:
     def chat(socket: Socket, text: object = None, *rest: object) -> dict[str, object]:
         if error := fault_of(text):
             return {"ok": False, "error": error}
-        say(f"server {io.node} received a message")
+        print_line(f"server {io.node} received a message")
         io.to(ROOM).emit("chat-message", f"{io.node}: {text}")
         return {"ok": True}
 
@@ -67,7 +67,7 @@ def fault_of(text: object) -> str | None:
     return None
 
 
-def say(line: str) -> None:
+def print_line(line: str) -> None:
     """Write one bare line to standard output, at once: a supervisor puts the process's name before it."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()

@@ -1,7 +1,7 @@
 """The embedded broker: which program it is, how it is run, and when it answers.
 
 A real Valkey or Redis server on a loopback port of its own, without persistence, everything in a private directory.
-Knows one word of its protocol, PING, and no client library.
+Knows one command of its protocol, PING, and no client library.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ __all__ = ["check_app", "check_broker", "check_ports", "http_status", "look_arou
 APP_TIMEOUT = 60.0
 """Seconds that loading an application may take."""
 BROKER_TIMEOUT = 3.0
-"""Seconds that a broker which is said to run already may take to answer."""
+"""Seconds that a broker that should be running already may take to answer."""
 PROBE_TIMEOUT = 2.0
 MOST_FILES = 65_536
 
@@ -127,7 +127,7 @@ async def check_app(plan: Plan, python: str) -> None:
     )
     try:
         async with asyncio.timeout(APP_TIMEOUT):
-            _, said = await process.communicate()
+            _, stderr = await process.communicate()
     except TimeoutError as error:
         raise ConfigurationError(f"{plan.app} did not load within {APP_TIMEOUT:g} s") from error
     finally:
@@ -135,12 +135,12 @@ async def check_app(plan: Plan, python: str) -> None:
             process.kill()
             await process.wait()
     if process.returncode:
-        lines = said.decode("utf-8", "replace").strip().splitlines() or [f"exit code {process.returncode}"]
+        lines = stderr.decode("utf-8", "replace").strip().splitlines() or [f"exit code {process.returncode}"]
         raise ConfigurationError(lines[-1].removeprefix("shoal: "))
 
 
 async def check_broker(url: str) -> None:
-    """Return if a broker that is said to run already answers, or if the URL does not say where it would.
+    """Return if a broker that should be running already answers, or if the URL does not say where it would.
 
     Raises:
         BrokerError: Nobody answers there.

@@ -1,7 +1,7 @@
 """Runs a plan from the first check to the last cleaned-up file.
 
 Glue: it asks ``checks``, starts what ``plan`` says through ``processes``, waits until everything answers and then
-until it is told to stop. It decides the order of things and nothing else.
+until a signal stops it. It decides the order of things and nothing else.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from .log import Log
 from .plan import DEMO, Machine, Options, Plan, Process, make_plan
 from .processes import UP, Supervisor
 
-__all__ = ["run_cluster", "welcome"]
+__all__ = ["banner", "run_cluster"]
 
 START_TIMEOUT = 60.0
 """Seconds from the first process to everything answering. An application that loads a model may need some."""
-PATIENCE = 5.0
-"""Seconds of silence before the log says what is waited for."""
+NOTICE_INTERVAL = 5.0
+"""Seconds between two log lines that name what is waited for."""
 PROBE_EVERY = 0.05
 NOT_YET = frozenset({502, 503, 504})
 """What a balancer answers while it reaches no server, and a server while it reaches no broker."""
@@ -90,7 +90,7 @@ class _Cluster:
 
     async def run(self) -> None:
         began = time.monotonic()
-        self._listen_to_signals()
+        self._handle_signals()
         if not await self._until_stop(self._check()):
             return
         guard = Guard(self.machine.directory)
@@ -103,28 +103,28 @@ class _Cluster:
     async def _keep_up(self, supervisor: Supervisor, began: float) -> None:
         try:
             if await self._until_stop(self._start(supervisor), supervisor.failed):
-                supervisor.settle()
-                self._welcome(time.monotonic() - began)
+                supervisor.started()
+                self._show_banner(time.monotonic() - began)
                 await self.stop.wait()
             self.log.write(UP, "stopping")
         finally:
             await supervisor.stop()
 
-    def _listen_to_signals(self) -> None:
+    def _handle_signals(self) -> None:
         self.log.on_broken = self._request_stop
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(number, self._request_stop)
 
     def _request_stop(self) -> None:
         if self.stop.is_set() and self.supervisor is not None:
-            self.supervisor.hurry()
+            self.supervisor.force_stop()
         self.stop.set()
 
     async def _until_stop(self, work: Awaitable[None], failed: asyncio.Future[str] | None = None) -> bool:
         """Do ``work``; false if the stop came first.
 
         Raises:
-            ShoalError: ``failed`` told of a failure first.
+            ShoalError: A failure came first, as ``failed``.
         """
         task, stop = asyncio.ensure_future(work), asyncio.create_task(self.stop.wait())
         try:
@@ -159,11 +159,11 @@ class _Cluster:
             raise ShoalError(f"not everything answered within {START_TIMEOUT:g} s") from error
 
     async def _wait(self, name: str, probe: Probe) -> None:
-        tell = time.monotonic() + PATIENCE
+        next_notice = time.monotonic() + NOTICE_INTERVAL
         while not await probe():
-            if time.monotonic() >= tell:
+            if time.monotonic() >= next_notice:
                 self.log.write(UP, f"still waiting for {name}")
-                tell += PATIENCE
+                next_notice += NOTICE_INTERVAL
             await asyncio.sleep(PROBE_EVERY)
 
     def _is_noise(self, process: Process, line: str) -> bool:
@@ -173,14 +173,14 @@ class _Cluster:
             return broker.is_noise(line)
         return balancer.is_noise(process.product, line)
 
-    def _welcome(self, seconds: float) -> None:
+    def _show_banner(self, seconds: float) -> None:
         url = f"http://{self.plan.public.reachable}/"
-        self.log.write(UP, *welcome(self.plan, url, seconds, self.log.strong))
+        self.log.write(UP, *banner(self.plan, url, seconds, self.log.strong))
         if self.browse:
             webbrowser.open(url)
 
 
-def welcome(
+def banner(
     plan: Plan, url: str, seconds: float, strong: Callable[[str], str] = str, platform: str = sys.platform
 ) -> list[str]:
     """Return the lines that say what runs and where to look."""

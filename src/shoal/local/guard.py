@@ -1,6 +1,6 @@
-"""The guard: a small process that cleans up when ``shoal up`` itself is killed without a word.
+"""The guard: a small process that cleans up when ``shoal up`` itself is killed and cannot.
 
-It holds the read end of a pipe whose only write end is in the supervisor. The supervisor tells it which process groups
+It holds the read end of a pipe whose only write end is in the supervisor. The supervisor writes which process groups
 live. When the pipe ends, however that came about, the guard kills the groups that are left and removes the private
 directory. A pipe works on every POSIX system and reaches grandchildren, such as nginx's workers; Linux's
 PR_SET_PDEATHSIG does neither. This file imports nothing but the standard library, since it also runs as a script.
@@ -46,13 +46,13 @@ class Guard:
 
     def watch(self, group: int) -> None:
         """Have the process group ``group`` killed if this process ends before ``forget`` is called."""
-        self._tell(f"+{group}\n")
+        self._send(f"+{group}\n")
 
     def forget(self, group: int) -> None:
         """Undo ``watch``: the group is gone."""
-        self._tell(f"-{group}\n")
+        self._send(f"-{group}\n")
 
-    def _tell(self, line: str) -> None:
+    def _send(self, line: str) -> None:
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):  # the guard was killed: the cluster runs on without it
             self._process.stdin.write(line.encode())
@@ -71,7 +71,7 @@ class Guard:
 
 
 def _follow(lines: Iterable[bytes]) -> set[int]:
-    """Read orders until the pipe ends; return the groups that are left."""
+    """Read lines until the pipe ends; return the groups that are left."""
     groups: set[int] = set()
     for line in lines:
         group = int(line[1:])

@@ -1,4 +1,4 @@
-"""The supervisor: starts processes, shows what they say, restarts those that die, stops them all in time.
+"""The supervisor: starts processes, logs what they print, restarts those that die, stops them all in time.
 
 Knows processes by name and role only. Each one leads a process group of its own, so that a terminal's Ctrl-C reaches
 the supervisor alone and a stop reaches grandchildren too. What is started, and when it counts as up, is decided
@@ -29,8 +29,8 @@ DRAIN_TIMEOUT = 0.3
 """Seconds to read what a dead process left in its pipe, in case a grandchild still holds the other end."""
 
 STOP_TIMEOUTS: tuple[tuple[tuple[Role, ...], float], ...] = ((("server", "balancer"), 3.5), (("broker",), 0.5))
-"""Who is stopped together and how many seconds it gets before SIGKILL: 4.6 in all with reading the last words, of
-the five that are promised. The broker goes last, so that no server mourns it."""
+"""What is stopped together and how many seconds it gets before SIGKILL: 4.6 in all with reading the last output, of
+the five that are promised. The broker goes last, so that no server logs its loss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Backoff:
     """Short, since clients that lost a server come back after half a second or more, and are to find it."""
     factor: float = 2.0
     most: float = 8.0
-    forgiven_after: float = 10.0
+    reset_after: float = 10.0
     """A process that lived this long starts anew with ``first``."""
 
     def delay(self, failures: int) -> float:
@@ -50,14 +50,14 @@ class Backoff:
 
 
 class Supervisor:
-    """Keeps processes running until it is told to stop.
+    """Keeps processes running until :meth:`stop`.
 
-    Until ``settle`` is called a process that ends is a failed start: it is not restarted, and ``failed`` tells of it.
+    Until ``started`` is called a process that ends is a failed start: it is not restarted, and ``failed`` is done.
 
     Args:
         log: Gets every line of every process.
-        guard: Is told of every process group.
-        is_noise: Tells whether a line of a process need not be shown.
+        guard: Watches every process group.
+        is_noise: Whether a line of a process need not be shown.
         backoff: How restarts are delayed.
     """
 
@@ -72,9 +72,9 @@ class Supervisor:
         self.guard = guard
         self.is_noise = is_noise
         self.backoff = backoff
-        self.settled = False
+        self.is_started = False
         self.stopping = asyncio.Event()
-        self.hurried = asyncio.Event()
+        self.forced = asyncio.Event()
         self.failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._children: list[_Child] = []
 
@@ -88,35 +88,35 @@ class Supervisor:
         await child.spawn()
         self._children.append(child)
 
-    def settle(self) -> None:
+    def started(self) -> None:
         """From now on restart what dies."""
-        self.settled = True
+        self.is_started = True
 
-    def report(self, process: Process, code: int, last_line: str) -> None:
-        """Take note that ``process`` ended before everything was up."""
+    def start_failed(self, process: Process, code: int, last_line: str) -> None:
+        """``process`` ended before everything was up."""
         if not self.failed.done():
             reason = f": {last_line.removeprefix('shoal: ')}" if last_line else ""
             self.failed.set_result(f"{process.name} ended while starting (exit code {code}){reason}")
 
     async def stop(self) -> None:
-        """End everything: SIGTERM, and SIGKILL for what is left at the deadline or once ``hurry`` is called."""
+        """End everything: SIGTERM, and SIGKILL for what is left at the deadline or once ``force_stop`` is called."""
         self.stopping.set()
         for roles, seconds in STOP_TIMEOUTS:
             await self._stop([child for child in self._children if child.process.role in roles], seconds)
         self.failed.cancel()
 
-    def hurry(self) -> None:
+    def force_stop(self) -> None:
         """Let a stop under way, or the next one, go straight to SIGKILL."""
-        self.hurried.set()
+        self.forced.set()
 
     async def _stop(self, children: Sequence[_Child], seconds: float) -> None:
         ending = [(child, child.end()) for child in children]
         if not ending:
             return
-        hurried = asyncio.ensure_future(self.hurried.wait())
+        forced = asyncio.ensure_future(self.forced.wait())
         everyone = asyncio.gather(*(task for _, task in ending))
-        await asyncio.wait((everyone, hurried), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        hurried.cancel()
+        await asyncio.wait((everyone, forced), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        forced.cancel()
         for child, task in ending:
             if not task.done():
                 child.signal(signal.SIGKILL)
@@ -124,7 +124,7 @@ class Supervisor:
 
 
 class _Child:
-    """One process through all its lives."""
+    """One process and its restarts."""
 
     def __init__(self, process: Process, supervisor: Supervisor) -> None:
         self.process = process
@@ -135,7 +135,7 @@ class _Child:
 
     async def spawn(self) -> None:
         self._running = await self._execute()
-        self._task = asyncio.create_task(self._keep(), name=f"supervise {self.process.name}")
+        self._task = asyncio.create_task(self._supervise(), name=f"supervise {self.process.name}")
 
     async def _execute(self) -> asyncio.subprocess.Process:
         try:
@@ -152,64 +152,64 @@ class _Child:
         self.supervisor.guard.watch(running.pid)
         return running
 
-    async def _keep(self) -> None:
-        """Live, die, wait, live again; until the supervisor stops or a start fails."""
-        boss, clock, failures = self.supervisor, asyncio.get_running_loop().time, 0
+    async def _supervise(self) -> None:
+        """Run, wait and restart the process, until the supervisor stops or a start fails."""
+        supervisor, clock, failures = self.supervisor, asyncio.get_running_loop().time, 0
         while True:
-            born = clock()
-            code = await self._live()
-            if boss.stopping.is_set():
+            started = clock()
+            code = await self._run()
+            if supervisor.stopping.is_set():
                 return
-            if not boss.settled:
-                boss.report(self.process, code, self._last_line)
+            if not supervisor.is_started:
+                supervisor.start_failed(self.process, code, self._last_line)
                 return
-            failures = 1 if clock() - born >= boss.backoff.forgiven_after else failures + 1
-            if not await self._rise(code, boss.backoff.delay(failures)):
+            failures = 1 if clock() - started >= supervisor.backoff.reset_after else failures + 1
+            if not await self._restart(code, supervisor.backoff.delay(failures)):
                 return
 
-    async def _live(self) -> int:
-        """Pass on what the process says until it ends; return its exit code, negative for a signal."""
+    async def _run(self) -> int:
+        """Log what the process prints until it ends; return its exit code, negative for a signal."""
         assert self._running is not None
         running = self._running
-        listening = asyncio.create_task(self._listen(running))
+        reading = asyncio.create_task(self._read_output(running))
         code = await running.wait()
         _kill_group(running.pid, signal.SIGKILL)  # workers that outlived their master
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(listening, DRAIN_TIMEOUT)
+            await asyncio.wait_for(reading, DRAIN_TIMEOUT)
         self._running = None
         self.supervisor.guard.forget(running.pid)
         return code
 
-    async def _rise(self, code: int, delay: float) -> bool:
+    async def _restart(self, code: int, delay: float) -> bool:
         """Wait ``delay`` seconds and start the process again; false if the supervisor stops meanwhile."""
-        boss, name = self.supervisor, self.process.name
-        boss.log.write(UP, f"{name} died (exit code {code}), restarting in {delay:g} s")
+        supervisor, name = self.supervisor, self.process.name
+        supervisor.log.write(UP, f"{name} died (exit code {code}), restarting in {delay:g} s")
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(boss.stopping.wait(), delay)
-        if boss.stopping.is_set():
+            await asyncio.wait_for(supervisor.stopping.wait(), delay)
+        if supervisor.stopping.is_set():
             return False
         try:
             self._running = await self._execute()
         except ShoalError as error:
-            boss.log.write(UP, f"{error}; giving {name} up")
+            supervisor.log.write(UP, f"{error}; giving {name} up")
             return False
-        if boss.stopping.is_set():  # the stop came while the process was being made
+        if supervisor.stopping.is_set():  # the stop came while the process was being made
             self.signal(signal.SIGTERM)
         return True
 
-    async def _listen(self, running: asyncio.subprocess.Process) -> None:
+    async def _read_output(self, running: asyncio.subprocess.Process) -> None:
         assert running.stdout is not None
         splitter = LineSplitter()
         while data := await running.stdout.read(READ):
-            self._say(splitter.feed(data))
-        self._say(splitter.close())
+            self._log(splitter.feed(data))
+        self._log(splitter.close())
 
-    def _say(self, lines: list[str]) -> None:
-        boss = self.supervisor
-        if boss.stopping.is_set() and self.process.role != "server":
-            return  # how broker and balancer take their leave interests nobody
-        shown = [line for line in lines if not boss.is_noise(self.process, line)]
-        boss.log.write(self.process.name, *shown)
+    def _log(self, lines: list[str]) -> None:
+        supervisor = self.supervisor
+        if supervisor.stopping.is_set() and self.process.role != "server":
+            return  # nobody needs to see how broker and balancer shut down
+        shown = [line for line in lines if not supervisor.is_noise(self.process, line)]
+        supervisor.log.write(self.process.name, *shown)
         self._last_line = next((line for line in reversed(shown) if line.strip()), self._last_line)
 
     def end(self) -> asyncio.Task[None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from shoal.local.cluster import welcome
+from shoal.local.cluster import banner
 from shoal.local.plan import DEMO, Machine, Options, make_plan
 
 MACHINE = Machine(
@@ -16,7 +16,7 @@ MACHINE = Machine(
 
 def words(*, platform: str = "linux", **options: Any) -> str:
     plan = make_plan(Options(**options), MACHINE)
-    return "\n".join(welcome(plan, "http://127.0.0.1:8080/", 1.5, platform=platform))
+    return "\n".join(banner(plan, "http://127.0.0.1:8080/", 1.5, platform=platform))
 
 
 def test_the_demo_says_what_to_open_and_what_to_type() -> None:
