@@ -65,6 +65,11 @@ fuzz: $(DEV_STAMP) ## Look for inputs that break a parser; every target by turn,
 .PHONY: test-environment
 test-environment: $(DEV_STAMP) # what `make test` does before it tests
 	@scripts/install-test-programs
+	@[ -z "$${CI:-}" ] && [ "$${SHOAL_TEST_REQUIRE:-}" != all ] || scripts/test-newest --setup
+
+.PHONY: test-newest
+test-newest: ## Unit and contract tests on the newest Python here, or on PYTHON=python3.13; on build servers `make test` does it
+	@exec scripts/test-newest -n auto --dist loadfile $(ARGS)
 
 .PHONY: programs
 programs: $(DEV_STAMP) ## Try again to install the programs that tests talk to: Chromium, nginx, HAProxy, Redis, Node.js
@@ -86,7 +91,7 @@ bench-quick: $(DEV_STAMP) ## The benchmark's short form
 ##@ Tidy
 .PHONY: clean
 clean: ## Remove everything that these commands built
-	rm -rf $(VENV) node_modules build dist .shoal .pytest_cache .mypy_cache .ruff_cache .hypothesis benchmarks/build tests/fuzz/found
+	rm -rf $(VENV) $(VENV)-* node_modules build dist .shoal .pytest_cache .mypy_cache .ruff_cache .hypothesis benchmarks/build tests/fuzz/found
 	rm -f src/shoal/http/client/*.js src/shoal/http/client/*.map
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -26,10 +26,11 @@ class SessionTable:
         prefix: What their ids begin with.
     """
 
-    __slots__ = ("_context", "addresses", "by_id", "final_packets", "opened", "prefix")
+    __slots__ = ("_context", "_on_end", "addresses", "by_id", "final_packets", "opened", "prefix")
 
     def __init__(self, context: EngineContext, prefix: str) -> None:
         self._context = context
+        self._on_end = self._forget  # one for all sessions
         self.prefix = prefix
         """What session ids begin with; see :func:`.ids.session_prefix`."""
         self.by_id: dict[str, Connection] = {}
@@ -44,7 +45,7 @@ class SessionTable:
         """Open a session. Returns it and its OPEN packet, which the lane must send first."""
         context = self._context
         settings = context.settings
-        connection = Connection(context, new_session_id(self.prefix), state, request, self._forget)
+        connection = Connection(context, new_session_id(self.prefix), state, request, self._on_end)
         self.by_id[connection.sid] = connection
         self.opened += 1
         if settings.max_connections_per_address:

@@ -96,6 +96,7 @@ class Server(Broadcasting):
         self._root = self._namespaces.of("/")
         self._adapter = self._backend.adapters["/"]
         self._clients: set[Client] = set()
+        self._forget_client = self._clients.discard  # one for all of them: a bound method each would be 72 bytes
         self._app = EngineApp(self.engine, ClientFiles() if self.settings.serve_client else None)
         self._health = Health(self.not_ready)
         self._alone = self.asgi(None)
@@ -207,4 +208,4 @@ class Server(Broadcasting):
 
     def _attach(self, connection: Connection) -> None:
         self.stats.connections += 1
-        self._clients.add(Client(self._context, self._namespaces, connection, self._clients.discard))
+        self._clients.add(Client(self._context, self._namespaces, connection, self._forget_client))
