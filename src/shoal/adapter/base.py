@@ -122,7 +122,7 @@ class Adapter:
             socket.notify_outgoing(event, args)
 
     def is_here(self, rooms: tuple[str, ...]) -> bool:
-        """Whether a selection is one socket of this node, so that no other node need hear of it."""
+        """Whether a selection is one socket of this node, so that no other node need receive it."""
         return len(rooms) == 1 and rooms[0] in self.rooms.by_id
 
     # ---- rooms

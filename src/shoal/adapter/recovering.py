@@ -112,7 +112,7 @@ class RecoveringAdapter(Adapter):
         socket = make(state)
         self._recovery.resume(state, self, socket)
         rooms = state.rooms - {socket.id}
-        # In all rooms before anybody can hear of it: what their listeners emit must not pass what was missed.
+        # In all rooms before any listener is called: what they emit must not pass what was missed.
         self.rooms.enter(socket)
         created = {room for room in rooms if self.rooms.join(socket, room)}
         for entry in missed:

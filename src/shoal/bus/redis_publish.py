@@ -157,7 +157,7 @@ class Publisher:
             self._flush()
 
     def refused(self, reason: str) -> None:
-        """The broker did not take a message: it is lost. Said once for each link."""
+        """The broker did not take a message: it is lost. Logged once for each link."""
         self._stats.dropped += 1
         if not self._refused:
             self._refused = True

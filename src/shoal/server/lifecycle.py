@@ -92,7 +92,7 @@ class Lifecycle(Inbox, LocalSocket):
         handlers = self._handlers
         accepted = False
         if self._state is not None and self._state.previous_done is not None:
-            # The handlers of the socket before may be at work still; they hear that it left, before this one comes.
+            # The handlers of the socket before may be at work still: they run before this one comes.
             await asyncio.wait([self._state.previous_done], timeout=PREVIOUS_TIMEOUT)
         try:
             skips = self.recovered and self._context.settings.skip_middlewares
