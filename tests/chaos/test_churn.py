@@ -200,7 +200,7 @@ class TestTenThousandTenTimes:
         gc.disable()  # it walks the test suite's own objects again and again, and a client leaves it nothing to do
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(asyncio.wait_for(self._rounds(), 120.0))
+                runner.run(asyncio.wait_for(self._rounds(), 240.0))
         finally:
             gc.enable()
 

@@ -40,8 +40,9 @@ BOUNDS = {
     "SHOAL_PING_INTERVAL": "0.5",
     "SHOAL_PING_TIMEOUT": "3.0",
 }
+PATIENT = {"SHOAL_PING_TIMEOUT": "20"}  # for a client that has no time to answer pings, or may not while it is at it
 ROUND_TRIPS = 5  # that a witness makes at least while somebody offends
-SLOWEST = 3.0  # seconds that one of them may take on a busy machine; an offence that worked would take for ever
+SLOWEST = 5.0  # seconds that one of them may take on a busy machine; an offence that worked would take for ever
 
 
 async def within(awaitable: Awaitable[bytes]) -> bytes:

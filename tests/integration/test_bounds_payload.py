@@ -12,13 +12,12 @@ import zlib
 from collections.abc import Iterator
 
 import pytest
-from tests.integration.hostile import Raw, Witness, bounded
+from tests.integration.hostile import PATIENT, Raw, Witness, bounded
 from tests.interop.wire import POLLING, Client, Endpoint, case, client
 from tests.servers import ServerProcess, lanes
 from tests.websocket_faults import BINARY, CONTINUE, TEXT, frame, header
 
 LIMIT = 100_000  # SHOAL_MAX_PAYLOAD
-PATIENT = {"SHOAL_PING_TIMEOUT": "20"}  # nobody can answer a ping in the middle of a message
 PLACEHOLDER = '{"_placeholder":true,"num":%d}'
 
 

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator
 
 import pytest
-from tests.integration.hostile import Raw, Witness, bounded
+from tests.integration.hostile import PATIENT, Raw, Witness, bounded
 from tests.interop.wire import POLLING, WEBSOCKET, Endpoint, case, client
 from tests.servers import ServerProcess, lanes
 from tests.websocket_faults import BINARY, CLOSE, CONTINUE, FRAMES, PING, PONG, TEXT, frame, header
@@ -16,6 +16,13 @@ from tests.websocket_faults import BINARY, CLOSE, CONTINUE, FRAMES, PING, PONG, 
 
 @pytest.fixture(scope="module", params=lanes("fastlane", "behind"))
 def server(request: pytest.FixtureRequest) -> Iterator[ServerProcess]:
+    with bounded(request.param, **PATIENT) as server:
+        yield server
+
+
+@pytest.fixture(scope="module", params=lanes("fastlane", "behind"))
+def impatient(request: pytest.FixtureRequest) -> Iterator[ServerProcess]:
+    """One whose heartbeat ends a connection within seconds."""
     with bounded(request.param) as server:
         yield server
 
@@ -105,11 +112,11 @@ class TestCrumbs:
             assert answers == [*expected, b'4399["' + b"x" * 200 + b'"]']
 
     @case
-    async def test_a_frame_that_never_ends(self, server: ServerProcess) -> None:
+    async def test_a_frame_that_never_ends(self, impatient: ServerProcess) -> None:
         """One that dribbles answers no ping: the heartbeat ends it, `ping timeout`, however busy it looks."""
-        async with Witness(server.port) as witness:
+        async with Witness(impatient.port) as witness:
             before = (await witness.counters())["engine"]["ping_timeouts"]
-            raw, sid = await Raw.joined(server.port)
+            raw, sid = await Raw.joined(impatient.port)
             async with raw:
                 await raw.send(header(TEXT, 90_000) + b"mask")
                 dribbling = asyncio.create_task(dribble(raw))
@@ -120,13 +127,13 @@ class TestCrumbs:
             assert await reason(witness, sid) == "ping timeout"
 
     @case
-    async def test_a_body_that_never_ends(self, server: ServerProcess) -> None:
+    async def test_a_body_that_never_ends(self, impatient: ServerProcess) -> None:
         """The same over long-polling: a POST that dribbles does not keep its session alive."""
-        async with Witness(server.port) as witness, client(Endpoint(server.port, "/socket.io/")) as someone:
+        async with Witness(impatient.port) as witness, client(Endpoint(impatient.port, "/socket.io/")) as someone:
             before = (await witness.counters())["engine"]["ping_timeouts"]
             sid = await someone.open()
             await someone.push(sid, "40")
-            async with await Raw.connect(server.port) as raw:
+            async with await Raw.connect(impatient.port) as raw:
                 head = f"POST /socket.io/?{POLLING}&sid={sid} HTTP/1.1\r\nHost: x\r\nContent-Length: 90000\r\n\r\n"
                 await raw.send(head.encode())
                 dribbling = asyncio.create_task(dribble(raw))

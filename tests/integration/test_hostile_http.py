@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from tests.integration.hostile import Raw, Witness, bounded
+from tests.integration.hostile import PATIENT, Raw, Witness, bounded
 from tests.interop.wire import POLLING, WEBSOCKET, Endpoint, case, client
 from tests.servers import ServerProcess
 
@@ -20,7 +20,7 @@ KEY = "Sec-WebSocket-Key"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[ServerProcess]:
-    with bounded("fastlane") as server:
+    with bounded("fastlane", **PATIENT) as server:
         yield server
 
 

@@ -65,7 +65,7 @@ def test_a_killed_broker_under_traffic_costs_messages_and_nothing_else(rig: Redi
                 rig.restore()
                 await ear.until(lambda: ear.bus.up)
             await talk(5)
-            await ear.until(lambda: ear.payloads[-1] == b"%d" % (number - 1))
+            await ear.until(lambda: ear.payloads[-1:] == [b"%d" % (number - 1)])
             numbers = list(map(int, ear.payloads))
             assert numbers == sorted(set(numbers))
             stats = ear.bus.stats

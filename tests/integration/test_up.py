@@ -155,7 +155,7 @@ def test_a_second_signal_skips_the_waiting(start: Callable[..., Up]) -> None:
     up.process.send_signal(signal.SIGINT)
     up.wait_for("up", "stopping")
     assert up.stop(signal.SIGINT) == 0
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 3  # the waiting alone takes 3.5
 
 
 def test_a_stop_while_starting_leaves_nothing(start: Callable[..., Up]) -> None:
