@@ -177,7 +177,7 @@ def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
 
 # In this order files are dealt to the processes of `pytest -n`: first what waits for other processes, and last what is
 # short and busy, and fills every gap. The longest prefix counts.
-ORDER = ("tests/interop", "tests/integration", "", "tests/unit")
+ORDER = ("tests/test_newest_python.py", "tests/interop", "tests/integration", "", "tests/unit")
 
 
 @pytest.hookimpl(optionalhook=True)
