@@ -280,13 +280,13 @@ def test_a_packet_that_ends_a_session(packet: str, reason: str) -> None:
 
 
 @async_test
-async def test_a_message_that_is_no_utf8_ends_the_session() -> None:
-    """An ASGI server decodes by itself; the fast lane hands over bytes. A lone surrogate stands for both here."""
+async def test_a_message_that_is_no_utf8_closes_the_websocket_with_1007() -> None:
+    """A lone surrogate, which an ASGI server that decodes leniently may hand over."""
     engine = Engine()
     async with TestServer(engine) as server:
         connection = await server.open()
         connection.send("4\ud800")
-        await connection.closed()
+        assert await connection.closed() == 1007
         assert engine.sessions == {}
 
 

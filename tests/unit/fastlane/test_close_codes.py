@@ -87,6 +87,19 @@ async def test_a_fault_of_a_socket_io_client(name: str) -> None:
     await server.close()
 
 
+@pytest.mark.parametrize(("text", "code"), [(b'42["echo",1]', 1000), (b"4\xff", 1007)])
+@async_test
+async def test_text_where_the_parser_takes_binary(text: bytes, code: int) -> None:
+    """Text is a packet that msgpack does not know; what is no text breaks the protocol here, too."""
+    server = Server(parser="msgpack", broker="memory://")
+    peer = Peer(server.engine)
+    peer.lane.data_received(frame(TEXT, text))
+    assert peer.close_code() == code
+    assert (server.engine.stats.broken, server.stats.parse_errors) == ((1, 0) if code == 1007 else (0, 1))
+    peer.lane.connection_lost(None)
+    await server.close()
+
+
 @async_test
 async def test_text_that_is_no_utf8_without_socket_io() -> None:
     """An Engine has no parser that would notice: its messages are text, so they are decoded."""

@@ -32,6 +32,7 @@ class Transport:
         self.written = b""
         self.closing = False
         self.reading = True
+        self.pauses = 0
         self.aborted = False
 
     def write(self, data: bytes) -> None:
@@ -49,6 +50,7 @@ class Transport:
 
     def pause_reading(self) -> None:
         self.reading = False
+        self.pauses += 1
 
     def resume_reading(self) -> None:
         self.reading = True

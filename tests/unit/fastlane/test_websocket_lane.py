@@ -92,6 +92,29 @@ async def test_nothing_is_sent_behind_the_clients_close() -> None:
 
 
 @async_test
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize(
+    "fault",
+    [frame(Opcode.TEXT, b"4unmasked", mask=False), b"\x81\xfe" + (LARGEST + 1).to_bytes(2, "big") + b"mask"],
+    ids=["unmasked", "too large"],
+)
+async def test_nothing_is_kept_for_a_client_that_broke_the_protocol(fault: bytes, full: bool) -> None:
+    """What was held for it is dropped, and what is sent to it later is neither sent nor held."""
+    it = Lane()
+    if full:
+        it.lane.pause_writing()
+        it.connection.send("held")
+    it.lane.data_received(fault)
+    written = it.transport.written
+    it.transport.closing = False  # as above
+    it.connection.send("late")
+    assert it.connection.buffered == 0
+    it.lane.resume_writing()
+    assert it.transport.written == written
+    it.end()
+
+
+@async_test
 async def test_a_pause_in_reading_reaches_the_transport() -> None:
     """What a client sends beyond the bound stays in the kernel; and it is read again."""
     it = Lane()
@@ -100,6 +123,20 @@ async def test_a_pause_in_reading_reaches_the_transport() -> None:
     it.connection.resume_reading()
     await asyncio.sleep(0)
     assert it.transport.reading
+    it.end()
+
+
+@async_test
+async def test_the_transport_pauses_once_however_often_it_is_asked() -> None:
+    """Each event beyond `max_waiting_events` asks for it."""
+    it = Lane()
+    for pauses in (1, 2):
+        for _ in range(3):
+            it.connection.pause_reading()
+        assert (it.transport.reading, it.transport.pauses) == (False, pauses)
+        it.connection.resume_reading()
+        await asyncio.sleep(0)
+        assert it.transport.reading
     it.end()
 
 
