@@ -7,9 +7,12 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import msgspec
+import pytest
+from tests.internals import link as link_of
 from tests.unit.cluster.nodes import cluster
 
-from shoal.bus import MemoryBus
+from shoal import Server
+from shoal.bus import MemoryBus, MemoryHub
 from shoal.cluster.link import Link
 from shoal.cluster.messages import Broadcast, Message, Reply, decode, encode
 from shoal.testing import async_test
@@ -22,8 +25,8 @@ LIKE_AN_ID = "ABCDEF" + "x" * 14
 class SlowBus(MemoryBus):
     """A hub that confirms subscriptions when it is told to."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, hub: MemoryHub | None = None) -> None:
+        super().__init__(hub)
         self.confirms = asyncio.Event()
 
     async def settled(self, timeout: float) -> bool:
@@ -67,6 +70,8 @@ class TestConfirmation:
             link.close_room("/", "x")
             link.open_room("/", "x")
             assert not link.is_confirmed("/", "x")
+            link.close_room("/", "x")
+            assert link.is_confirmed("/", "x")  # nothing is kept of a room that is closed
 
     @async_test
     async def test_another_room_stays_unconfirmed(self) -> None:
@@ -118,6 +123,27 @@ class TestConfirmation:
             assert link.is_confirmed("/", TAG)
             link.close_room("/", TAG)
             assert f"shoal#/#{TAG}#" in bus._channels
+
+
+@async_test
+async def test_a_join_waits_until_the_broker_has_the_room() -> None:
+    """The second member's too, as long as the first one's does; then nobody's, and never longer than allowed."""
+    io = Server(broker="memory://slow", subscribe_timeout=5.0)
+    bus = link_of(io).bus = SlowBus(MemoryHub.named("slow"))
+    async with cluster(io) as nodes:
+        clients = [await nodes[0].connect() for _ in range(3)]
+        first, second, third = (io.sockets[client.id] for client in clients)
+        began = nodes[0].server.clock.now
+        joining = [asyncio.ensure_future(socket.join("x")) for socket in (first, second)]
+        await nodes.settle()
+        assert [join.done() for join in joining] == [False, False]
+        bus.confirms.set()
+        await asyncio.gather(*joining)
+        bus.confirms.clear()
+        await third.join("x")
+        assert nodes[0].server.clock.now == began
+        await third.join("y")
+        assert nodes[0].server.clock.now - began == pytest.approx(5.0)
 
 
 @async_test

@@ -158,13 +158,14 @@ class TestVolatile:
         assert box.rules.stats.volatile_dropped == 2
 
     def test_with_the_policy_it_gets_them_up_to_half_the_bound(self) -> None:
-        box = outbox(100, "drop-volatile")
+        box = outbox(102, "drop-volatile")
         box.attach(Recorder(framed=True).write, framed=True, writable=False)
         assert box.takes_volatile()
         box.packet("x" * 47)
         assert box.held_size == 49
         assert box.takes_volatile()
         box.packet("")
+        assert box.held_size == 51
         assert not box.takes_volatile()
 
     def test_a_closed_connection_gets_none(self) -> None:

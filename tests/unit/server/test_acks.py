@@ -49,6 +49,23 @@ class TestAcks:
         check()
 
     @async_test
+    async def test_what_the_coroutine_of_a_plain_function_returns_is_the_ack(self) -> None:
+        """A lambda may return one; the next event waits for it."""
+        io = Server()
+        log: list[float] = []
+
+        async def later(seconds: float) -> float:
+            await asyncio.sleep(seconds)
+            log.append(seconds)
+            return seconds
+
+        io.on("x")(lambda socket, seconds: later(seconds))
+        async with TestServer(io) as server:
+            client = await server.connect()
+            answers = await asyncio.gather(client.call("x", 2), client.call("x", 1))
+            assert (answers, log) == ([2, 1], [2, 1])
+
+    @async_test
     async def test_no_ack_sends_none(self) -> None:
         io = Server()
         io.on("x")(lambda socket: NO_ACK)

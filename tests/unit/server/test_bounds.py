@@ -91,8 +91,15 @@ async def test_leaving_a_namespace_twice_is_no_error() -> None:
 class TestRate:
     @async_test
     async def test_events_beyond_it_are_refused_and_told(self) -> None:
-        """In the acknowledgement, or with an `error` event once a second; the connection lives."""
-        io = echo(max_events_per_second=10)
+        """In the acknowledgement, or with `error` once a second; no handler sees them; the connection lives."""
+        io = Server(max_events_per_second=10)
+        handled: list[Any] = []
+
+        @io.on("echo")
+        def handle(socket: Socket, *args: Any) -> Any:
+            handled.append(args)
+            return args
+
         async with TestServer(io) as server:
             fast, other = await server.connect(), await server.connect()
             answers = [await fast.call("echo", n) for n in range(12)]
@@ -102,6 +109,7 @@ class TestRate:
                 await fast.emit("echo")
             assert fast.received == [("error", {"error": "too many events", "event": "echo"})]
             assert io.stats.rate_limited == 7
+            assert len(handled) == 10
             assert await other.call("echo", 1) == 1
             await server.clock.advance(0.5)
             assert [await fast.call("echo", n) for n in range(5)] == list(range(5))

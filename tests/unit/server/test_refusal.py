@@ -62,6 +62,25 @@ class TestRefusal:
         assert "ZeroDivisionError" in caplog.text
 
     @async_test
+    async def test_what_was_emitted_to_one_that_is_refused_is_dropped(self) -> None:
+        """However much it is: the connection is not cut off, and the client may go elsewhere."""
+        io = Server(max_outbox=10_000)
+        io.of("/other")
+
+        @io.on("connect")
+        def refuse(socket: Socket) -> None:
+            socket.emit("x", "y" * 20_000)
+            raise ConnectionRefused("no")
+
+        async with TestServer(io) as server:
+            connection = await server.open()
+            connection.send("40")
+            assert await drain(connection) == ['44{"message":"no"}']
+            connection.send("40/other")
+            assert str(await connection.receive()).startswith("40/other,")
+            assert io.engine.outbox_stats.overflows == 0
+
+    @async_test
     async def test_a_cancelled_await_in_a_handler_refuses_too(self) -> None:
         """The handler is not cancelled, something that it waited for is."""
         io = Server()
