@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from shoal import Engine
 from shoal.protocol.engineio import Packet, decode_payload, encode_payload
 from shoal.testing import Response, TestServer
 from shoal.testing.memory import Address, WebSocket
@@ -73,3 +74,18 @@ class Upgrade:
         self.codes: list[int] = []
         self.socket = WebSocket(self.received.append, self.codes.append)
         self.send = self.socket.send
+
+
+class Echo(Engine):
+    """Echoes, and remembers why sessions ended."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.reasons: list[str] = []
+        self.got: list[str | bytes] = []
+        self.on("message")(self.echo)
+        self.on("disconnect")(lambda session, reason: self.reasons.append(reason))
+
+    def echo(self, session: Any, data: str | bytes) -> None:
+        self.got.append(data)
+        session.send(data)

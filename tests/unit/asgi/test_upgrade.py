@@ -6,8 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from tests.unit.asgi.polling import Poller
-from tests.unit.asgi.test_polling import Echo
+from tests.unit.asgi.polling import Echo, Poller
 
 from shoal.errors import ConnectionRefused
 from shoal.testing import TestServer, async_test
