@@ -5,7 +5,7 @@ transport is ours: bytes go from ``data_received`` to the session without a task
 :mod:`.upgrade`'s.
 
 Its plain twin is :mod:`shoal.asgi.websocket_lane`; ``tests/interop`` and ``tests/integration`` run the same cases over
-both. ``tests/unit/fastlane/test_websocket.py`` holds its bytes to those of `websockets`.
+both. ``tests/unit/fastlane/test_websocket_lane.py`` holds its bytes to those of `websockets`.
 """
 
 from __future__ import annotations
@@ -87,10 +87,7 @@ class FastLane(FrameReader):
     # ---- out
 
     def write(self, data: Any) -> None:
-        """Send packets through `websockets`, which compresses them; frames go to the transport directly."""
-        if self.framed:
-            self._transport.write(data)
-            return
+        """Send packets through `websockets`, which compresses them. Frames go to the transport, past this method."""
         packets: list[Packet] = self.as_sent(data)
         protocol = self._server_protocol()
         if protocol.state is OPEN:

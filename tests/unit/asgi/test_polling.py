@@ -79,6 +79,7 @@ async def test_a_late_request_finds_the_session_expired_before_the_wheel_comes_r
         await server.clock.advance(0.5)
         assert (await poller.request("GET")).json == {"code": 1, "message": "Session ID unknown"}
         assert engine.reasons == ["ping timeout"]
+        assert engine.table.final_packets == {}  # nobody comes for a close packet
 
 
 @async_test

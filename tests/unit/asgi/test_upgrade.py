@@ -92,7 +92,7 @@ async def test_a_poll_that_waits_is_let_go_soon_after_the_probe() -> None:
         poller = await Poller(server).open()
         ws = await poller.upgrade()
         pending = poller.poll()
-        await server.settle()
+        await server.clock.advance(0.06)
         assert not pending.done()  # no probe yet: the client does not upgrade yet
         ws.send("2probe")
         await server.settle()

@@ -380,3 +380,22 @@ def test_ids_begin_with_their_nodes_tag_and_never_repeat() -> None:
     assert {len(sid) for sid in sessions} == {6 + 22}
     assert {tag_of(each) for each in sessions | sockets} == {tag}
     assert len({new_tag() for _ in range(1_000)}) == 1_000
+
+
+@async_test
+async def test_a_listener_of_a_session_that_raises_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """The others are called all the same."""
+    engine = Engine()
+    closed: list[str] = []
+
+    def broken(reason: str) -> None:
+        raise ZeroDivisionError
+
+    async with TestServer(engine) as server:
+        await server.open()
+        [session] = engine.sessions.values()
+        session.on("close", broken)
+        session.on("close", closed.append)
+        session.close("enough")
+    assert closed == ["enough"]
+    assert "a listener of 'close' failed" in caplog.text

@@ -270,3 +270,22 @@ def test_text_of_every_size_arrives_whole_and_in_pieces(size: int, several: int)
     for cuts in ([], [1], [2], [5], [6], [7], [len(stream) - 1], [len(stream) // 2, len(stream) // 2 + 1]):
         ours, _ = by_fast_lane(stream, cuts, set())
         assert ours.messages == [("TEXT", b"4" * size)] * several
+
+
+def test_bytes_that_look_like_a_frame_are_none_within_another() -> None:
+    """The short cut looks at the first bytes of a read, so it must know where a frame begins."""
+    inner = frame(Opcode.TEXT, b"4inner")
+    content = b"4" * 5_000 + inner + b"4"
+    large = b"\x81\xfe" + len(content).to_bytes(2, "big") + bytes(4) + content  # its mask changes nothing
+    start = large.index(inner)
+    ours, _ = by_fast_lane(large, [start, start + len(inner)], set())
+    assert ours.messages == [("TEXT", content)]
+
+
+def test_a_message_within_another_is_none() -> None:
+    """It breaks the protocol, also when it comes as one read."""
+    begun = frame(Opcode.TEXT, b"4begun", fin=False)
+    stream = begun + frame(Opcode.TEXT, b"4again")
+    ours, reasons = by_fast_lane(stream, [len(begun)], set())
+    assert (ours.messages, ours.sent) == ([], by_websockets(stream).sent)
+    assert reasons == ["transport error"]

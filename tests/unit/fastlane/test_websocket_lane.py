@@ -66,6 +66,19 @@ async def test_a_pause_before_the_session_moves_here_counts() -> None:
 
 
 @async_test
+async def test_of_the_pongs_that_back_pressure_holds_the_last_one_is_sent() -> None:
+    """RFC 6455 section 5.5.3 allows it, and pongs are within no bound. What the outbox holds comes behind it."""
+    it = Lane()
+    it.lane.pause_writing()
+    it.connection.send("held")
+    for data in (b"1", b"2"):
+        it.lane.data_received(frame(Opcode.PING, data))
+    assert len(it.transport.written) == it.opening
+    it.lane.resume_writing()
+    assert it.end().sent == frame(Opcode.PONG, b"2", mask=False) + text_frame(b"4held")
+
+
+@async_test
 async def test_no_pong_follows_a_close_frame() -> None:
     """One that was kept while the client did not read is not for a client that has left."""
     for payload in (b"\x03\xe8", b"\x03\xe8with a reason"):
