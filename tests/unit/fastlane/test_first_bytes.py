@@ -248,6 +248,15 @@ async def test_a_connection_that_sends_nothing_is_ended() -> None:
 
 
 @async_test
+async def test_a_connection_that_sends_nothing_and_leaves_leaves_no_deadline() -> None:
+    harness = Harness(short_cut=True)
+    assert len(harness.engine.context.wheel) == 1
+    harness.wire.protocol.connection_lost(None)
+    assert len(harness.engine.context.wheel) == 0
+    assert not harness.state.connections
+
+
+@async_test
 async def test_one_that_never_becomes_a_connection_is_not_counted() -> None:
     """Where a TLS handshake fails, a protocol is made, and neither connection_made nor connection_lost is called."""
     harness = Harness(short_cut=True)
