@@ -201,7 +201,43 @@ async def test_a_body_that_never_comes_keeps_nothing_open(head: bytes) -> None:
 
 
 @async_test
-async def test_nothing_is_said_behind_a_handshake() -> None:
+async def test_a_body_that_comes_behind_its_answer_gives_the_next_head_its_own_time() -> None:
+    harness, clock = Harness(), Clock.running()
+    harness.answers_early = True
+    await harness.receive(b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\n")
+    timeout = harness.engine.settings.head_timeout
+    await harness.receive(b"x")
+    await clock.advance(timeout * 3 / 4)
+    await harness.receive(b"xx")
+    await clock.advance(timeout / 2)
+    assert not harness.wire.closing
+    await clock.advance(timeout)
+    assert harness.wire.closing
+
+
+@async_test
+async def test_a_handshake_behind_a_request_without_an_answer_ends_the_connection() -> None:
+    """uvicorn would hand the connection over, and nothing would tell the application that its client has left."""
+    harness = Harness()
+    harness.waits = True
+    await harness.receive(GET + b"\r\n")
+    assert await harness.receive(HANDSHAKE) == b""
+    assert harness.wire.closing
+    harness.http.connection_lost(None)
+    await harness.receive(b"")
+    assert harness.left == 1
+
+
+@async_test
+async def test_a_handshake_behind_an_answer_is_one() -> None:
+    harness = Harness()
+    before = await harness.receive(GET + b"\r\n")
+    assert (await harness.receive(HANDSHAKE))[len(before) :].startswith(b"stock got get / http/1.1\r\n")
+    assert not harness.wire.closing
+
+
+@async_test
+async def test_nothing_is_sent_behind_a_handshake() -> None:
     harness = Harness()
     most = harness.engine.settings.max_head
     await harness.receive(GET + b"X: ")

@@ -103,6 +103,7 @@ async def test_a_session_that_a_listener_closes_while_a_websocket_takes_over_sta
     harness.engine.on("connection_error")(lambda refusal, request: session.close())
     session.attach(PollingLane(session, {}), harness.events.append, framed=False)
     session.send("after the end")
+    assert ["192.0.2.7", False] in harness.events  # who asks, and whether over TLS
     assert not session.open
     assert not session.outbox.writable
     assert ["4after the end"] not in harness.events

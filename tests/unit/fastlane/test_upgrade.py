@@ -120,6 +120,7 @@ async def test_a_refusal_is_an_answer_in_http(name: str) -> None:
     assert orjson.loads(body) == {"code": code, "message": message}
     assert wire.closing
     assert (engine.refused, engine.sessions) == ({code: 1}, {})
+    assert engine.stats.foreign_origins == (name == "origin")
     protocol.connection_lost(None)
 
 
