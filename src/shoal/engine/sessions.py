@@ -26,7 +26,7 @@ class SessionTable:
         prefix: What their ids begin with.
     """
 
-    __slots__ = ("_context", "_on_end", "addresses", "by_id", "final_packets", "opened", "prefix")
+    __slots__ = ("_context", "_on_end", "addresses", "by_id", "final_packets", "prefix")
 
     def __init__(self, context: EngineContext, prefix: str) -> None:
         self._context = context
@@ -38,8 +38,6 @@ class SessionTable:
         """Sessions of each address, if ``max_connections_per_address`` asks for it."""
         self.final_packets: dict[str, list[Packet]] = {}
         """By id: of sessions that were closed while no poll waited. Each polling lane removes its own in time."""
-        self.opened = 0
-        """Sessions since the beginning."""
 
     def open(self, state: State, request: Request) -> tuple[Connection, str]:
         """Open a session. Returns it and its OPEN packet, which the lane must send first."""
@@ -47,7 +45,6 @@ class SessionTable:
         settings = context.settings
         connection = Connection(context, new_session_id(self.prefix), state, request, self._on_end)
         self.by_id[connection.sid] = connection
-        self.opened += 1
         if settings.max_connections_per_address:
             self.addresses[connection.address] += 1
         context.wheel.place(connection, connection.due)

@@ -19,6 +19,7 @@ async def test_the_handshake_is_one_open_packet() -> None:
         assert poller.handshake.text[0] == "0"
         assert poller.handshake.headers["content-type"] == "text/plain; charset=UTF-8"
         assert poller.handshake.headers["cache-control"] == "no-store"
+        assert '"upgrades":["websocket"]' in poller.handshake.text
     async with TestServer(Echo(allow_upgrades=False)) as server:
         assert '"upgrades":[]' in (await Poller(server).open()).handshake.text
     async with TestServer(Echo(transports="polling")) as server:
@@ -289,6 +290,52 @@ async def test_a_client_that_vanishes_while_it_polls_is_noticed() -> None:
 
 
 @async_test
+async def test_nobody_watches_a_client_whose_poll_is_answered() -> None:
+    """The task that waited for its departure ends with the poll."""
+    engine = Echo()
+    async with TestServer(engine) as server:
+        poller = await Poller(server).open()
+
+        async def receive() -> Any:
+            await asyncio.Event().wait()
+
+        async def ignore(message: Any) -> None:
+            pass
+
+        query = f"EIO=4&transport=polling&sid={poller.sid}".encode()
+        scope = {"type": "http", "method": "GET", "path": "/engine.io/", "query_string": query, "headers": []}
+        poll = asyncio.ensure_future(engine(scope, receive, ignore))
+        await server.clock.advance(5)
+        assert len(engine.context.tasks) == 1
+        engine.sessions[poller.sid].send("a")
+        await poll
+        await server.settle()
+        assert len(engine.context.tasks) == 0
+
+
+@async_test
+async def test_a_client_that_leaves_in_the_middle_of_a_body_ends_its_session() -> None:
+    """What it had sent is not handled, and nothing is answered."""
+    engine = Echo()
+    async with TestServer(engine) as server:
+        poller = await Poller(server).open()
+        parts = [{"type": "http.request", "body": b"4half", "more_body": True}, {"type": "http.disconnect"}]
+        sent: list[Any] = []
+
+        async def receive() -> Any:
+            return parts.pop(0)
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        query = f"EIO=4&transport=polling&sid={poller.sid}".encode()
+        scope = {"type": "http", "method": "POST", "path": "/engine.io/", "query_string": query, "headers": []}
+        await engine(scope, receive, send)
+        assert (engine.got, engine.reasons, sent) == ([], ["transport error"], [])
+        assert engine.table.final_packets == {}
+
+
+@async_test
 async def test_a_poll_that_the_server_program_cancels_can_be_repeated() -> None:
     """Some servers cancel the application of a client that left: what waits is kept for the next poll."""
     engine = Echo()
@@ -300,6 +347,15 @@ async def test_a_poll_that_the_server_program_cancels_can_be_repeated() -> None:
         await server.settle()
         engine.sessions[poller.sid].send("kept")
         assert await poller.get() == ["4kept"]
+        pending = poller.poll()
+        await server.settle()
+        pending.cancel()
+        await server.settle()
+        again = poller.poll()
+        await server.settle()
+        assert not again.done()  # it is no second poll at once
+        engine.sessions[poller.sid].send("at once")
+        assert Poller.packets(await again) == ["4at once"]
 
 
 @async_test

@@ -122,6 +122,8 @@ class TestAddresses:
             first.drop()
             await server.settle()
             await server.open(address="1.1.1.1")
+            with pytest.raises(ConnectionRefused):
+                await server.open(address="1.1.1.1")
         assert engine.table.addresses == {}
 
     @async_test
@@ -359,6 +361,7 @@ async def test_a_session_shows_what_it_is() -> None:
         connection = await server.open()
         [session] = engine.sessions.values()
         assert session.id == connection.handshake["sid"]
+        assert connection.handshake["upgrades"] == []
         assert (session.transport, session.open, session.buffered) == ("websocket", True, 0)
         closed: list[str] = []
         session.on("close")(closed.append)

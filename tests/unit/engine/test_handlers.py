@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import Any
 
 from shoal import Engine
@@ -150,3 +151,26 @@ async def test_coroutine_handlers_get_the_engines_end() -> None:
         await server.open()
         await engine.close()
         assert seen == ["server shutting down"]
+
+
+@async_test
+async def test_handlers_that_had_not_begun_when_the_engine_closes_never_begin() -> None:
+    """Nor are their coroutines left behind, which Python would warn of."""
+    engine = Engine()
+    seen: list[str] = []
+
+    @engine.on("message")
+    async def hang(session: Any, data: str) -> None:
+        seen.append("hangs")
+        await asyncio.Event().wait()
+
+    @engine.on("message")
+    async def follow(session: Any, data: str) -> None:
+        seen.append("follows")
+
+    async with TestServer(engine) as server:
+        connection = await server.open()
+        connection.send("4a")
+        await server.settle()
+    gc.collect()
+    assert seen == ["hangs"]

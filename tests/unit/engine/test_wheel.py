@@ -169,3 +169,18 @@ def test_on_another_loop_it_begins_anew() -> None:
     run(one())
     run(another())
     assert (first.calls, len(second.calls)) == ([], 1)
+
+
+@pytest.mark.parametrize("late", [0.0, 0.05, 0.1, 0.2, 10.0])
+@async_test
+async def test_a_deadline_that_has_passed_is_met_at_the_next_turn(late: float) -> None:
+    """Its bucket has been emptied: it must not wait there for ever."""
+    clock, wheel = Clock.running(), Wheel(0.1)
+    await clock.advance(20.0)
+    item, other = Item(), Item()
+    wheel.place(other, clock.now + 60.0)  # so that it turns already
+    await clock.advance(0.25)
+    wheel.place(item, clock.now - late)
+    await clock.advance(0.1)
+    assert len(item.calls) == 1
+    wheel.close()
