@@ -16,10 +16,11 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
 from .errors import ConfigurationError
 
-__all__ = ["ROUTABLE_NAME", "EngineSettings", "ServerSettings"]
+__all__ = ["ROUTABLE_NAME", "EngineSettings", "ServerSettings", "parse_address"]
 
 ENVIRONMENT_PREFIX = "SHOAL_"
 MAX_INTEGER = 2**53 - 1  # clients are told max_payload, and JavaScript counts no further
@@ -208,6 +209,17 @@ class ServerSettings(EngineSettings):
     """Seconds that a request to the other nodes may take."""
     broker_buffer: int = 8_000_000
     """Bytes of publishes that wait while the broker is away; beyond it the oldest are dropped and counted."""
+    advertise: str = ""
+    """Where the other nodes reach this one, to pass on requests that a load balancer sent to the wrong node:
+    ``host:port``, or ``https://host:port``. Empty: where the first connection reached it, one that is not from this
+    machine if there is any. To be given where several processes listen on one port, or a Unix socket."""
+    max_forwarded: int = 5_000
+    """Requests and WebSockets of another node's sessions that may be under way to it. A client that polls has one
+    nearly always. Each takes two file descriptors here and one there."""
+    max_forwarded_bytes: int = 64_000_000
+    """Bytes of such requests and their answers that may be under way to one node. Sixty of the largest messages."""
+    forward_timeout: float = 5.0
+    """Seconds that another node may take to accept a request. It may take as long as a heartbeat to answer it."""
     subscribe_timeout: float = 1.0
     """Seconds that ``socket.join`` waits for the broker to confirm a room's channel. The join holds without it."""
 
@@ -236,10 +248,31 @@ class ServerSettings(EngineSettings):
                 f"log_lifetime={self.log_lifetime!r}: a client may come back {away:g} s after its connection broke; "
                 "the log must be kept as long"
             )
+        if self.advertise:
+            parse_address(self.advertise)
         if self.log_length < 1:
             raise ConfigurationError(f"log_length={self.log_length!r}: must be 1 or more")
         if re.search(r"[\s#]", self.channel_prefix):
             raise ConfigurationError(f"channel_prefix={self.channel_prefix!r}: must not contain '#' or spaces")
+
+
+def parse_address(text: str) -> tuple[str, int, bool]:
+    """Host, port, and whether it wants TLS: of ``host:port``, which may have ``http://`` or ``https://`` in front.
+
+    Raises:
+        ConfigurationError: It is no such text.
+    """
+    scheme, found, rest = text.rpartition("://")
+    try:
+        parts = urlsplit(f"//{rest}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not host or not port or parts.path or parts.query or parts.fragment or "@" in rest or not rest.isprintable():
+        raise ConfigurationError(f"advertise={text!r}: use host:port, or https://host:port")
+    if found and scheme not in ("http", "https"):
+        raise ConfigurationError(f"advertise={text!r}: use http:// or https://, or neither")
+    return host, port, scheme == "https"
 
 
 def _check_network(text: str) -> None:

@@ -71,3 +71,10 @@ async def end(socket, room):
 def refused(socket):
     """How many requests this node has refused, by code."""
     return {str(code): count for code, count in io.engine.refused.items()}
+
+
+@io.on("forwarded")
+def forwarded(socket):
+    """How many requests of other nodes' sessions came to this one, and how many of them were in vain."""
+    stats = io.engine.stats
+    return [stats.forwarded, stats.forward_refused + stats.forward_timeouts + stats.forward_failures]

@@ -44,11 +44,12 @@ def test_a_crowd(crowd: Crowd, name: str) -> None:
 
 @case
 async def test_no_request_reached_a_wrong_server(crowd: Crowd) -> None:
-    """After all of that no server has refused anything, as it would a session of another one."""
+    """After all of that no server has refused anything, or passed it to another one, as it would a foreign session."""
     assert len(crowd.results) == 4
     for node in crowd.cluster.nodes:
         async with connected(f"http://127.0.0.1:{node}", WEBSOCKET) as direct:
             assert await direct.call("refused") == {}
+            assert await direct.call("forwarded") == [0, 0]
 
 
 @case

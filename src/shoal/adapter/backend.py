@@ -14,7 +14,7 @@ from ..bus import Bus, BusLimits, LogOptions, open_bus
 from ..bus.base import LogBus
 from ..cluster.link import Link
 from ..cluster.log_link import Entry, LogLink
-from ..cluster.messages import Broadcast
+from ..cluster.messages import Broadcast, Hello
 from ..handlers.registry import Handlers
 from .base import Adapter
 from .calls import ACTIONS, NOTHING
@@ -42,6 +42,9 @@ class Backend(Generic[A]):
         context: Of the server.
     """
 
+    has_nodes = False
+    """Whether there may be other nodes."""
+
     def __init__(self, context: Context) -> None:
         self.context = context
         self.adapters: dict[str, A] = {}
@@ -68,6 +71,13 @@ class Backend(Generic[A]):
     def not_ready(self) -> str | None:
         """Why this node should get no new clients; ``None`` if it should."""
         return None
+
+    def find_node(self, tag: str) -> tuple[str, bytes] | None:
+        """Address and key of the other node with a tag, as it has told them; ``None`` if there is none."""
+        return None
+
+    def introduce(self, address: str, key: bytes) -> None:
+        """Tell the other nodes at which address they reach this one, and the key of what is sent there."""
 
 
 class Alone(Backend[Adapter]):
@@ -98,6 +108,7 @@ class Clustered(Backend[P]):
         context: Of the server.
     """
 
+    has_nodes = True
     link: Link
 
     def __init__(self, context: Context) -> None:
@@ -133,6 +144,13 @@ class Clustered(Backend[P]):
 
     def not_ready(self) -> str | None:
         return None if self.link.up else "the link to the broker is down"
+
+    def find_node(self, tag: str) -> tuple[str, bytes] | None:
+        hello = self.link.peers.find(tag)
+        return None if hello is None else (hello.address, hello.key)
+
+    def introduce(self, address: str, key: bytes) -> None:
+        self.link.peers.introduce(Hello(self.context.node, address, key))
 
     def _link_changed(self, up: bool) -> None:
         if not up:

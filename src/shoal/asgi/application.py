@@ -8,11 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 from ..engine.base import BaseEngine
+from ..engine.hop import proof_headers, receive_hop
 from ..engine.polling import refuse
 from ..http.client_files import ClientFiles
 from ..http.cors import cors_headers, preflight_headers
 from ..http.request import Request
 from ..http.responses import respond
+from .forward import forward_polling
 from .lifespan import Application, Hook, InnerLifespan, answer_lifespan
 from .polling import serve_polling
 from .websocket import serve_websocket
@@ -60,8 +62,8 @@ class EngineApp:
 
     async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
         path, root = self._path(scope), self._engine.settings.path
-        request = Request.from_scope(scope)
-        headers = cors_headers(self._engine.settings, request)
+        request = receive_hop(self._engine.forwarder.key, Request.from_scope(scope))
+        headers = [*cors_headers(self._engine.settings, request), *proof_headers(request)]
         if path != root:
             name = path.removeprefix(root)
             if self._client is None or not await self._client.serve(name, request, headers, send):
@@ -69,10 +71,12 @@ class EngineApp:
         elif request.method == "OPTIONS":
             await respond(send, 204, b"", [*headers, *preflight_headers(self._engine.settings, request)])
         else:
-            await self._poll(request, headers, receive, send)
+            await self._poll(scope, request, headers, receive, send)
 
-    async def _poll(self, request: Request, headers: Any, receive: Any, send: Any) -> None:
+    async def _poll(self, scope: Any, request: Request, headers: Any, receive: Any, send: Any) -> None:
         engine = self._engine
+        if await forward_polling(engine, scope, request, receive, send):
+            return
         if engine.listeners and "sid" in request.query:
             headers = [*headers, *_encode(engine.extra_headers(request, first=False))]
         refusal = engine.admission.check_polling(request)
@@ -106,6 +110,8 @@ class ASGIApp:
         self.engine = engine
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if self.engine.forwarder.learning:
+            self.engine.forwarder.reached_at(scope.get("server"))
         if scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
         elif self._front.owns(scope):

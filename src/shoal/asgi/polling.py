@@ -17,6 +17,7 @@ from ..http.request import Request
 from ..http.responses import Response, respond
 from ..protocol.engineio import Packet
 from ..protocol.session import State
+from .body import read_body
 
 __all__ = ["serve_polling"]
 
@@ -149,7 +150,7 @@ async def _take_post(connection: Connection, lane: PollingLane, receive: Any) ->
     try:
         # One POST at a time: behind one that takes longer no pong would come in time.
         async with asyncio.timeout(connection.ping_interval + connection.ping_timeout):
-            body = await _read(receive, connection.context.settings.max_payload)
+            body = await read_body(receive, connection.context.settings.max_payload)
     except ConnectionResetError:
         connection.close("transport error", abort=True)
         return None
@@ -163,21 +164,3 @@ async def _take_post(connection: Connection, lane: PollingLane, receive: Any) ->
         # Unread bytes of the body would be taken for the next request.
         return Response(413, b"", ((b"connection", b"close"),))
     return await lane.deliver_all(decode_post(connection, body))
-
-
-async def _read(receive: Any, limit: int) -> bytes | None:
-    """The request's body, or ``None`` as soon as it is larger than ``limit``.
-
-    Raises:
-        ConnectionResetError: The client left before all of it was there.
-    """
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ConnectionResetError
-        body += message.get("body", b"")
-        if len(body) > limit:
-            return None
-        if not message.get("more_body"):
-            return bytes(body)

@@ -195,7 +195,7 @@ class Link:
     def _take(self, sender: str, envelope: AnyEnvelope) -> None:
         match envelope:
             case Hello():
-                self.peers.hello_received(sender, envelope.node)
+                self.peers.hello_received(sender, envelope)
             case Leave():
                 self.peers.node_left(sender)
                 self.requests.node_left(sender)

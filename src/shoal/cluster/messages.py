@@ -57,6 +57,10 @@ class Hello(Envelope, tag=2, frozen=True, gc=False):
 
     node: str
     """Its name."""
+    address: str = ""
+    """Where other nodes reach it: ``host:port``, or ``https://host:port``. Empty while it does not know."""
+    key: bytes = b""
+    """What requests to it must be signed with."""
 
 
 class Leave(Envelope, tag=3, frozen=True, gc=False):

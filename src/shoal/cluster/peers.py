@@ -30,14 +30,25 @@ class Peers:
     def __init__(self, hello: Hello, send: Callable[[Hello], None]) -> None:
         self._hello = hello
         self._send = send
-        self._seen: dict[str, tuple[str, float]] = {}
+        self._seen: dict[str, tuple[Hello, float]] = {}
         self._up = False
         self._task: asyncio.Task[None] | None = None
 
     def names(self) -> dict[str, str]:
         """Names of the nodes that are there, by tag."""
         self._forget_silent()
-        return {tag: name for tag, (name, _) in self._seen.items()}
+        return {tag: hello.node for tag, (hello, _) in self._seen.items()}
+
+    def find(self, tag: str) -> Hello | None:
+        """What the node with this tag has told about itself; ``None`` if there is none."""
+        seen = self._seen.get(tag)
+        return None if seen is None else seen[0]
+
+    def introduce(self, hello: Hello) -> None:
+        """Tell the others this from now on; at once, if they have been told anything."""
+        self._hello = hello
+        if self._task is not None:
+            self.announce()
 
     def knows(self, tag: str) -> bool:
         """Whether a node with this tag has been received, and has not been silent for too long."""
@@ -53,15 +64,15 @@ class Peers:
         self._up = up
         if up:
             now = asyncio.get_running_loop().time()
-            self._seen = {tag: (name, now) for tag, (name, _) in self._seen.items()}
+            self._seen = {tag: (hello, now) for tag, (hello, _) in self._seen.items()}
             self.announce()
 
-    def hello_received(self, tag: str, name: str) -> None:
+    def hello_received(self, tag: str, hello: Hello) -> None:
         """A node announced itself."""
         if not tag:
             return  # a program that is no node
         newcomer = tag not in self._seen
-        self._seen[tag] = name, asyncio.get_running_loop().time()
+        self._seen[tag] = hello, asyncio.get_running_loop().time()
         if newcomer:
             self.announce()
 

@@ -15,6 +15,4 @@ from .page import Page
 __all__ = ["app", "io"]
 
 io = Server()
-# The client begins with polling. Only where the server does not take that, the page sets what it uses.
-only = () if "polling" in io.settings.transports else io.settings.transports
-app = io.asgi(Page(while_serving=open_chat(io).publishing, transports=only))
+app = io.asgi(Page(while_serving=open_chat(io).publishing))

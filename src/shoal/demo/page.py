@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -63,15 +63,13 @@ class File:
         return [*ALWAYS, (b"content-type", self.content_type), (b"etag", self.etag), (b"cache-control", b"no-cache")]
 
 
-def load_files(transports: Sequence[str] = ()) -> dict[str, File]:
-    """Read the page's files, by the path that asks for them. The page says which ``transports`` its script may use."""
+def load_files() -> dict[str, File]:
+    """Read the page's files, by the path that asks for them."""
     found = {}
     for entry in files(__package__).joinpath("assets").iterdir():
         suffix = entry.name[entry.name.rfind(".") :]
         if suffix in CONTENT_TYPES:
             body = entry.read_bytes()
-            if transports and entry.name == INDEX:
-                body = body.replace(b"<html", f'<html data-transports="{" ".join(transports)}"'.encode(), 1)
             etag = f'"{hashlib.sha256(body).hexdigest()[:20]}"'
             found[f"/{entry.name}"] = File(body, etag.encode(), CONTENT_TYPES[suffix].encode())
     found["/"] = found[f"/{INDEX}"]
@@ -83,15 +81,10 @@ class Page:
 
     Args:
         while_serving: Opens a context that holds from startup to shutdown.
-        transports: Those that the script may use, where it must not begin with its own choice.
     """
 
-    def __init__(
-        self,
-        while_serving: Callable[[], contextlib.AbstractAsyncContextManager[None]],
-        transports: Sequence[str] = (),
-    ) -> None:
-        self._files = load_files(transports)
+    def __init__(self, while_serving: Callable[[], contextlib.AbstractAsyncContextManager[None]]) -> None:
+        self._files = load_files()
         self._while_serving = while_serving
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:

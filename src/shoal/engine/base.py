@@ -16,6 +16,7 @@ from ..settings import EngineSettings
 from .admission import Admission
 from .connection import Connection
 from .context import new_context
+from .forwarder import Forwarder
 from .ids import new_tag, session_prefix
 from .listeners import F, Handler, Listeners
 from .sessions import SessionTable
@@ -77,6 +78,7 @@ class BaseEngine(Generic[S]):
         self.listeners = Listeners(self.EVENTS, self.context.tasks)
         self.table = SessionTable(self.context, session_prefix(node, self.tag))
         self.admission = Admission(settings, self.stats, self.table.addresses, self.listeners)
+        self.forwarder = Forwarder(self.context, self.tag)
 
     def __dir__(self) -> list[str]:
         return sorted(PUBLIC & {*super().__dir__()})
@@ -141,4 +143,5 @@ class BaseEngine(Generic[S]):
         """Close every session and stop all tasks. The engine can be used again afterwards, on another loop too."""
         for connection in list(self.sessions.values()):
             connection.close(reason)
+        self.forwarder.close()
         await self.context.tasks.close(HANDLER_TIMEOUT)

@@ -33,3 +33,11 @@ class EngineStats:
     """Sessions closed because no pong came within ``ping_timeout``."""
     upgrade_timeouts: int = 0
     """WebSockets closed because they did not complete an upgrade within ``upgrade_timeout``."""
+    forwarded: int = 0
+    """Requests and WebSockets of other nodes' sessions that were passed on to those."""
+    forward_refused: int = 0
+    """Requests not passed on, or not answered, since ``max_forwarded`` or ``max_forwarded_bytes`` were under way."""
+    forward_timeouts: int = 0
+    """Requests that another node did not accept within ``forward_timeout``, or did not answer in time."""
+    forward_failures: int = 0
+    """Requests whose node was not there any more, or was another one than it said."""

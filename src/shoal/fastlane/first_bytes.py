@@ -54,6 +54,8 @@ class FirstBytesProtocol(UpgradeProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        if self._engine.forwarder.learning:
+            self._engine.forwarder.reached_at(transport.get_extra_info("sockname"))
         self._head_due = self._engine.context.wheel.after(self, self._engine.settings.head_timeout)
 
     def data_received(self, data: bytes) -> None:

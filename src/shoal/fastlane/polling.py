@@ -15,7 +15,10 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from ..engine.base import BaseEngine
 from ..engine.connection import Connection
-from ..engine.polling import PollingLane, answer_poll, decode_post
+from ..engine.forwarder import signed_head
+from ..engine.hop import PassedRequest, proof_headers, receive_hop
+from ..engine.peer_connection import Answer, Failure, PeerConnection
+from ..engine.polling import PollingLane, answer_poll, decode_post, refuse
 from ..http.cors import cors_headers
 from ..http.head import FIELD_LINES, MAX_STRICT_HEAD, REQUEST_LINE, body_length
 from ..http.request import Request
@@ -53,8 +56,8 @@ class FastPolling(BoundedHttp):
         self._path = engine.settings.path.encode()
         self._simple = not (self.access_log or self.root_path or self.limit_concurrency)
         self._blocks: dict[tuple[str, bytes], HeaderBlock] = {}
-        self._lane: PollingLane | None = None
-        """Whose request took the short cut and has no answer yet."""
+        self._lane: PollingLane | PeerConnection | None = None
+        """What a request waits for that took the short cut and has no answer yet."""
         self._request: Request | None = None
         self._cors: list[Header] = []
         self._poll: Any = None
@@ -96,12 +99,15 @@ class FastPolling(BoundedHttp):
         if path != self._path or end < start:
             return False
         request = Request(method.decode(), self._engine.settings.path, query, data[start:end], "", False)
+        request = receive_hop(self._engine.forwarder.key, request)
         block = self._block(request)
         if block is None or len(data) != end + block.length:
             return False
         connection = self._session(request)
-        lane = connection.lane if connection is not None else None
-        if connection is None or not isinstance(lane, PollingLane):
+        if connection is None:
+            return self._try_forward(request, block, data[end:])
+        lane = connection.lane
+        if not isinstance(lane, PollingLane):
             return False
         if method == b"POST":
             if lane.posting or lane.paused or block.length > self._settings.max_payload:
@@ -146,12 +152,20 @@ class FastPolling(BoundedHttp):
     # ---- the short cut
 
     def _begin(self, lane: PollingLane, request: Request, block: HeaderBlock) -> None:
+        self._take_over(request)
+        self._lane, self._cors = lane, block.cors
+        if isinstance(request, PassedRequest):
+            self._cors = [*block.cors, *proof_headers(request)]
+
+    def _take_over(self, request: Request) -> None:
+        """A request is answered by the short cut."""
         self._unset_keepalive_if_required()
         self._stop_head_timer()
-        if self.client is not None:
-            request.peer = self.client[0]
-        request.secure = self.scheme == "https"
-        self._lane, self._request, self._cors = lane, request, block.cors
+        self._request = request
+        if not isinstance(request, PassedRequest):
+            if self.client is not None:
+                request.peer = self.client[0]
+            request.secure = self.scheme == "https"
 
     def _get(self, lane: PollingLane) -> None:
         packets = lane.collect()
@@ -187,14 +201,43 @@ class FastPolling(BoundedHttp):
             if self._lane is lane:  # the engine ends
                 self.transport.close()
 
+    def _try_forward(self, request: Request, block: HeaderBlock, body: bytes) -> bool:
+        """Pass a request to the node that has its session, if another one has. Returns whether it may take that way."""
+        engine, query = self._engine, request.query
+        if query.get("transport") != "polling" or query.get("sid") in engine.table.by_id:
+            return False
+        peer = engine.forwarder.owner(request)
+        if peer is None or peer.busy or len(body) > self._settings.max_payload:
+            return False
+        self._take_over(request)
+        engine.forwarder.admit(peer)
+        raw = request.raw_headers
+        assert isinstance(raw, bytes)
+        head, proof = signed_head(peer, request, self._settings.path, raw[:-2])
+        self._cors = block.cors
+        self._lane = peer.request(head + body, proof, self._answer_forwarded)
+        return True
+
+    def _answer_forwarded(self, answer: Answer | Failure) -> None:
+        request = self._request
+        if request is None:
+            return
+        if isinstance(answer, Failure):
+            self._answer(refuse(self._engine, self._engine.forwarder.failed(answer), request))
+        else:
+            self._send(answer.status, answer.headers, answer.body)
+
     def _answer(self, response: Response) -> None:
+        headers = [*self.server_state.default_headers, *response.headers, *self._cors]
+        self._send(response.status, headers, response.body)
+
+    def _send(self, status: int, headers: list[Header], body: bytes) -> None:
         self._lane = self._request = None
         if self.transport.is_closing():
             return
-        length = (b"content-length", b"%d" % len(response.body))
-        headers = [*self.server_state.default_headers, *response.headers, *self._cors, length]
+        headers = [*headers, (b"content-length", b"%d" % len(body))]
         lines = b"".join([b"%b: %b\r\n" % header for header in headers])
-        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[response.status], lines, response.body))
+        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[status], lines, body))
         self.server_state.total_requests += 1
         if self._close_after:
             self.transport.close()
@@ -228,5 +271,7 @@ class FastPolling(BoundedHttp):
         lane, poll = self._lane, self._poll
         self._lane = self._poll = None
         super().connection_lost(exc)
-        if lane is not None and poll is not None and lane.poll is poll:
+        if isinstance(lane, PeerConnection):
+            lane.abandon()
+        elif lane is not None and poll is not None and lane.poll is poll:
             lane.client_gone()

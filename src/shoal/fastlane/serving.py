@@ -68,6 +68,8 @@ def run(
         raise ConfigurationError(f"{type(app).__name__} is no ASGI application")
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(_listen(host, port, shared=False))]
+        if (engine := engine_of(app)) is not None:
+            engine.forwarder.listens_at(sockets[0].getsockname())
         if shared_port is not None:
             sockets.append(stack.enter_context(_listen(host, shared_port, shared=True)))
         config = uvicorn.Config(

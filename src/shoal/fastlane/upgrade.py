@@ -23,10 +23,15 @@ from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
-from ..engine.admission import Refusal
+from ..engine.admission import UNKNOWN_SID, Refusal
 from ..engine.base import BaseEngine
+from ..engine.forwarder import signed_head
+from ..engine.hop import PassedRequest, proof_headers, receive_hop
+from ..engine.peer_connection import Failure
+from ..engine.peer_tunnel import PeerTunnel
 from ..engine.websocket import begin, find_session
 from ..http.request import Request
+from .forward import ForwardedWebSocket
 from .websocket import FastLane
 
 __all__ = ["UpgradeProtocol"]
@@ -90,7 +95,7 @@ class UpgradeProtocol(asyncio.Protocol):
 
     def answer(self, request: Request) -> None:
         """Answer a request for the engine's path."""
-        self._request = request
+        self._request = request = receive_hop(self._engine.forwarder.key, request)
         if self._engine.allow_request is not None:
             self._engine.context.tasks.spawn(self._ask_application(request))
         else:
@@ -113,13 +118,18 @@ class UpgradeProtocol(asyncio.Protocol):
         engine = self._engine
         refusal = refusal or engine.admission.check_websocket(request)
         found = find_session(engine, request) if refusal is None else refusal
+        if found is UNKNOWN_SID and engine.forwarder.is_elsewhere(request):
+            engine.context.tasks.spawn(self._forward(request))
+            return
         if isinstance(found, Refusal):
-            self._refuse(engine.admission.refuse(found, request))
+            self._refuse(found)
             return
         transport = self._transport
         assert transport is not None
         key = request.headers.get("sec-websocket-key", "")
         extra = engine.extra_headers(request, first=found is None) if engine.listeners else []
+        if isinstance(request, PassedRequest):
+            extra = [*extra, *[(name.decode(), value.decode()) for name, value in proof_headers(request)]]
         answer, protocol = b"", None
         common = request.headers.get("sec-websocket-version") == "13" and KEY.fullmatch(key) is not None
         if common and not engine.settings.per_message_deflate and request.method == "GET":
@@ -156,15 +166,41 @@ class UpgradeProtocol(asyncio.Protocol):
         transport.write(b"".join(protocol.data_to_send()))  # an empty piece, which asks for the end, adds nothing
         return protocol
 
-    def _refuse(self, refusal: Refusal) -> None:
+    async def _forward(self, request: Request) -> None:
+        """Another node has the session: let its WebSocket go through this one."""
+        engine = self._engine
+        peer = await engine.forwarder.locate(request)
         transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        refusal = UNKNOWN_SID if peer is None else engine.forwarder.admit(peer)
+        if peer is None or refusal is not None:
+            self._refuse(refusal or UNKNOWN_SID)
+            return
+        path = request.path.removeprefix(self._arguments["config"].root_path)
+        head, proof = signed_head(peer, request, path, cast(bytes, request.raw_headers)[:-2])
+
+        def refuse(failure: Failure) -> None:
+            self._refuse(engine.forwarder.failed(failure))
+
+        self._connections.discard(self)
+        end = ForwardedWebSocket(transport, self._connections, refuse)
+        self._next = end
+        end.tunnel = PeerTunnel(peer, head, proof, end)
+        end.tunnel.connect()
+
+    def _refuse(self, refusal: Refusal) -> None:
+        transport, request = self._transport, self._request
         assert transport is not None
+        assert request is not None
+        self._engine.admission.refuse(refusal, request)
         body = orjson.dumps({"code": refusal.code, "message": refusal.message})
         head = (
             f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}\r\nConnection: close\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
         )
-        transport.write(head.encode() + body)
+        proof = b"".join([b"%b: %b\r\n" % field for field in proof_headers(request)])
+        transport.write(head.encode() + proof + b"\r\n" + body)
         transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -1,7 +1,7 @@
-"""The heads of common HTTP requests, read strictly: such as clients send them, whole, and read alike by every parser.
+"""The heads of common HTTP messages, read strictly: as clients and servers send them, and as every parser reads them.
 
-They may take a short cut past uvicorn's HTTP, their plain twin; everything that looks the least bit odd must not. What
-a request asks for is not known here.
+A request may take a short cut past uvicorn's HTTP, its plain twin; everything that looks the least bit odd must not.
+What a request asks for is not known here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 
 from .request import Request
 
-__all__ = ["FIELD_LINES", "MAX_STRICT_HEAD", "REQUEST_LINE", "body_length", "parse_request"]
+__all__ = ["FIELD_LINES", "MAX_STRICT_HEAD", "REQUEST_LINE", "body_length", "parse_request", "parse_status"]
 
 # RFC 9112 sections 3 and 5, and nothing that section 5.2 or a lenient parser may take otherwise. Possessive, so that
 # no input makes them go back.
@@ -22,6 +22,9 @@ FIELD: Final = re.compile(r"([^:]+):[\t ]*([^\r]*)\r\n")  # of a block that matc
 MAX_STRICT_HEAD: Final = 8192
 """Bytes of a head."""
 MAX_DIGITS: Final = 12
+# A response, whoever sends it: its reason may be anything (RFC 9112 section 4), its fields have no control characters.
+STATUS_LINE: Final = re.compile(rb"HTTP/1\.1 ([1-5][0-9]{2})(?: [\t -\xff]*+)?\r\n")
+RESPONSE_FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]++):[\t ]*+([\t -~\x80-\xff]*+)\r\n")
 UNCOMMON: Final = frozenset({"expect", "trailer", "transfer-encoding", "upgrade"})
 
 
@@ -54,3 +57,20 @@ def body_length(request: Request) -> int | None:
     if request.method == "GET":
         return 0 if length is None else None
     return int(length) if length is not None and length.isdecimal() and len(length) <= MAX_DIGITS else None
+
+
+def parse_status(head: bytes) -> tuple[int, list[tuple[bytes, bytes]]] | None:
+    """Status and fields of a response's head, with lower-case names; ``None`` if it is none.
+
+    Args:
+        head: From the status line to the empty line.
+    """
+    line = STATUS_LINE.match(head)
+    if line is None:
+        return None
+    fields = []
+    at = line.end()
+    while (field := RESPONSE_FIELD.match(head, at)) is not None:
+        fields.append((field[1].lower(), field[2].rstrip(b"\t ")))
+        at = field.end()
+    return (int(line[1]), fields) if head[at:] == b"\r\n" else None

@@ -254,8 +254,6 @@ def _plan_server(options: Options, machine: Machine, address: Address, broker: s
     environment = [("SHOAL_NODE", name), ("SHOAL_BROKER", broker), ("PYTHONUNBUFFERED", "1")]
     if balancer == "kernel":
         arguments += ["--shared-port", str(options.port)]
-        # It cannot read session ids: the requests of a polling session would come to any server.
-        environment += [("SHOAL_TRANSPORTS", "websocket")] if len(_ports(options)) > 1 else []
     return Process(
         name=name,
         role="server",

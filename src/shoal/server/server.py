@@ -20,6 +20,7 @@ from ..adapter.sockets import Answers
 from ..asgi.application import ASGIApp, EngineApp
 from ..engine.base import BaseEngine
 from ..engine.connection import Connection
+from ..engine.peer_connection import ForwardLimits
 from ..fanout.ticker import Ticker
 from ..handlers.runners import Runners
 from ..http.client_files import ClientFiles
@@ -92,6 +93,7 @@ class Server(Broadcasting):
             log_once=self.engine.context.log_once,
         )
         self._backend = open_backend(self._context)
+        self._join_nodes()
         self._namespaces = Namespaces(self._backend, self.settings.cleanup_empty_namespaces)
         self._root = self._namespaces.of("/")
         self._adapter = self._backend.adapters["/"]
@@ -201,6 +203,21 @@ class Server(Broadcasting):
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one ASGI scope."""
         await self._alone(scope, receive, send)
+
+    def _join_nodes(self) -> None:
+        """Let requests of sessions that other nodes have be passed to those, and tell them where this one is."""
+        settings, forwarder = self.settings, self.engine.forwarder
+
+        def announce(address: str) -> None:
+            self._backend.introduce(address, forwarder.key)
+
+        answer = settings.ping_interval + settings.ping_timeout
+        forwarder.join(
+            self._backend.find_node,
+            None if settings.advertise or not self._backend.has_nodes else announce,
+            ForwardLimits(settings.max_forwarded, settings.max_forwarded_bytes, settings.forward_timeout, answer),
+        )
+        announce(settings.advertise)
 
     def not_ready(self) -> str | None:
         """Why this node should get no new clients; ``None`` if it should."""

@@ -75,13 +75,6 @@ def test_with_the_kernel_every_server_listens_on_the_shared_port() -> None:
     assert ("kernel", Address("127.0.0.1", 9000)) in made.listening
 
 
-def test_with_the_kernel_several_servers_take_websockets_alone() -> None:
-    """It would give each request of a polling session to another server."""
-    several, one, routed = plan(balancer="kernel"), plan(balancer="kernel", servers=1), plan(balancer="nginx")
-    assert {dict(s.environment).get("SHOAL_TRANSPORTS") for s in several.servers} == {"websocket"}
-    assert {"SHOAL_TRANSPORTS" in dict(s.environment) for s in (*one.servers, *routed.servers)} == {False}
-
-
 def test_with_a_balancer_no_port_is_shared() -> None:
     assert "--shared-port" not in plan(balancer="nginx").servers[0].argv
 

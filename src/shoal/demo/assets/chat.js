@@ -26,8 +26,7 @@ function complain(words) {
 }
 
 function connect() {
-  const only = document.documentElement.dataset.transports; // of a server that does not take every transport
-  const ws = io(only ? { transports: only.split(" ") } : {});
+  const ws = io();
   window.ws = ws;
 
   ws.on("connect", () => {
