@@ -20,7 +20,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "shoal"
 # From the ground up. A module may import from rooms before its own, and from its own room.
 FLOORS = (
     ("errors",),
-    ("settings",),
+    ("settings", "options"),
     ("protocol",),
     ("fanout",),
     ("http",),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 from ..errors import ConfigurationError, RoomRefused
 from ..fanout.rooms import Rooms
@@ -20,7 +20,7 @@ from .sockets import Answers, ClientState, HistoryEntry, LocalSocket, Selection
 
 __all__ = ["Adapter"]
 
-log = logging.getLogger("shoal.server")
+log: Final = logging.getLogger("shoal.server")
 
 
 S = TypeVar("S", bound=LocalSocket)

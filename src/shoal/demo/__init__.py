@@ -7,6 +7,8 @@ API only, as any application would, and refuses to know how many servers there a
 
 from __future__ import annotations
 
+from typing import Final
+
 from shoal import Server
 
 from .chat import open_chat
@@ -14,7 +16,7 @@ from .page import Page
 
 __all__ = ["app", "io"]
 
-io = Server()
+io: Final = Server()
 # The client begins with polling. Only where the server does not take that, the page sets what it uses.
-only = () if "polling" in io.settings.transports else io.settings.transports
-app = io.asgi(Page(while_serving=open_chat(io).publishing, transports=only))
+only: tuple[str, ...] = () if "polling" in io.settings.transports else io.settings.transports
+app: Final = io.asgi(Page(while_serving=open_chat(io).publishing, transports=only))

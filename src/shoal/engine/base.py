@@ -15,7 +15,7 @@ from ..http.request import Request
 from ..settings import EngineSettings
 from .admission import Admission
 from .connection import Connection
-from .context import new_context
+from .context import EngineContext, new_context
 from .ids import new_tag, session_prefix
 from .listeners import F, Handler, Listeners
 from .sessions import SessionTable
@@ -70,13 +70,13 @@ class BaseEngine(Generic[S]):
         self.settings = settings
         """Its options. Frozen."""
         self.on_session = on_session
-        self.tag = new_tag()
-        self.context = new_context(settings, settle)
+        self.tag: str = new_tag()
+        self.context: EngineContext = new_context(settings, settle)
         self.stats: EngineStats = self.context.stats
         """What it has counted."""
-        self.listeners = Listeners(self.EVENTS, self.context.tasks)
-        self.table = SessionTable(self.context, session_prefix(node, self.tag))
-        self.admission = Admission(settings, self.stats, self.table.addresses, self.listeners)
+        self.listeners: Listeners = Listeners(self.EVENTS, self.context.tasks)
+        self.table: SessionTable = SessionTable(self.context, session_prefix(node, self.tag))
+        self.admission: Admission = Admission(settings, self.stats, self.table.addresses, self.listeners)
 
     def __dir__(self) -> list[str]:
         return sorted(PUBLIC & {*super().__dir__()})

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar, overload
 
 from ..errors import EngineProtocolError
 from ..fanout.outbox import Outbox
@@ -22,7 +22,9 @@ from .lane import INVALID_DATA, NORMAL_CLOSURE, Lane
 
 __all__ = ["Connection", "is_utf8"]
 
-log = logging.getLogger("shoal.engine")
+log: Final = logging.getLogger("shoal.engine")
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 MESSAGE: Final = ord(engineio.MESSAGE)
 PING: Final = ord(engineio.PING)
@@ -82,14 +84,14 @@ class Connection(Session):
     ) -> None:
         settings = context.settings
         super().__init__(sid, state, context.wheel.now(), settings.ping_interval, settings.ping_timeout)
-        self.context = context
+        self.context: EngineContext = context
         self._forget = forget
-        self.request = request
-        self.outbox = Outbox(context.outbox_rules, self)
+        self.request: Request = request
+        self.outbox: Outbox = Outbox(context.outbox_rules, self)
         self.lane: Lane | None = None
         """What carries it at the moment; ``None`` before the first one and after the end."""
-        self.slot = -1
-        self.paused = False
+        self.slot: int = -1
+        self.paused: bool = False
         """Whether nothing is read from the client, so that its pongs cannot arrive."""
         self.on_text: Callable[[bytes], None] = _nothing
         """Takes a text message as UTF-8, Engine.IO's ``4`` still in front."""
@@ -129,6 +131,12 @@ class Connection(Session):
     def buffered(self) -> int:
         """Bytes that wait for the client, here and in the transport."""
         return self.outbox.held_size + (self.lane.buffered if self.lane is not None else 0)
+
+    @overload
+    def on(self, event: str, function: None = None) -> Callable[[F], F]: ...
+
+    @overload
+    def on(self, event: str, function: F) -> F: ...
 
     def on(self, event: str, function: Callable[..., Any] | None = None) -> Any:
         """Register a plain function for ``upgrade`` (transport's name) or ``close`` (reason) of this connection.
@@ -298,7 +306,7 @@ class Connection(Session):
         """The session's deadline has come."""
         heartbeat = self.check_heartbeat(now)
         if heartbeat is Heartbeat.TIMEOUT and self.paused:
-            self.due = now + self.ping_timeout  # we paused reading, so the pong was not read
+            self.due: float = now + self.ping_timeout  # we paused reading, so the pong was not read
         elif heartbeat is Heartbeat.TIMEOUT:
             self.context.stats.ping_timeouts += 1
             self.close("ping timeout", abort=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from ..fanout.outbox import OutboxRules, OutboxStats
 from ..settings import EngineSettings
@@ -18,7 +18,7 @@ from .wheel import Wheel
 
 __all__ = ["EngineContext", "OnceLog", "new_context"]
 
-log = logging.getLogger("shoal.engine")
+log: Final = logging.getLogger("shoal.engine")
 
 
 class OnceLog:

@@ -10,14 +10,14 @@ import inspect
 import logging
 from collections.abc import Callable, Coroutine
 from contextvars import copy_context
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from ..errors import ConfigurationError
 from .tasks import Tasks, is_cancelled
 
 __all__ = ["Listeners"]
 
-log = logging.getLogger("shoal.engine")
+log: Final = logging.getLogger("shoal.engine")
 
 Handler = Callable[..., Any]
 F = TypeVar("F", bound=Handler)

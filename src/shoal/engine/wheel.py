@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Protocol
+from typing import Final, Protocol
 
 __all__ = ["Timed", "Wheel"]
 
-log = logging.getLogger("shoal.engine")
+log: Final = logging.getLogger("shoal.engine")
 
 
 class Timed(Protocol):
@@ -34,7 +34,7 @@ class Wheel:
     __slots__ = ("_buckets", "_loop", "_next", "_timer", "resolution")
 
     def __init__(self, resolution: float) -> None:
-        self.resolution = resolution
+        self.resolution: float = resolution
         self._buckets: dict[int, set[Timed]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None

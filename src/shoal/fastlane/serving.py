@@ -31,7 +31,7 @@ from .upgrade import UpgradeProtocol
 
 __all__ = ["run"]
 
-log = logging.getLogger("shoal.engine")
+log: Final = logging.getLogger("shoal.engine")
 
 BACKLOG: Final = 2048
 # Requests that are being answered get this long when the server stops; connections are told to close at once.

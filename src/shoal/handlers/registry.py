@@ -68,10 +68,13 @@ class Handler:
     def __init__(self, function: Callable[..., Any], leading: int = 1, concurrent: bool = False) -> None:
         if not callable(function):
             raise ConfigurationError(f"{function!r} is no function")
-        self.function = function
-        self.concurrent = concurrent
+        self.function: Callable[..., Any] = function
+        self.concurrent: bool = concurrent
         target = function if inspect.isroutine(function) else type(function).__call__
-        self.is_async = inspect.iscoroutinefunction(target)
+        self.is_async: bool = inspect.iscoroutinefunction(target)
+        self.minimum: int
+        self.maximum: int
+        self.converters: list[Converter | None]
         self.minimum, self.maximum, self.converters = _inspect(function, leading)
         """How many arguments of the event it takes, and what each is converted with; empty if none is."""
 
@@ -189,13 +192,13 @@ class Handlers:
     __slots__ = ("incoming", "library", "middleware", "server_side")
 
     def __init__(self) -> None:
-        self.incoming = HandlerTable()
+        self.incoming: HandlerTable = HandlerTable()
         """Of what clients send, and of their coming and going."""
-        self.library = HandlerTable()
+        self.library: HandlerTable = HandlerTable()
         """Of the library's other events, apart: no client's event is looked up here."""
         self.middleware: list[Handler] = []
         """Called with each new socket, in order."""
-        self.server_side = HandlerTable()
+        self.server_side: HandlerTable = HandlerTable()
         """Of what other servers send."""
 
     def table(self, event: str) -> HandlerTable:

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 __all__ = ["Runners"]
 
-log = logging.getLogger("shoal.server")
+log: Final = logging.getLogger("shoal.server")
 
 Job = Coroutine[Any, Any, None]
 

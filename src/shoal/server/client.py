@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from ..adapter.context import Context
 from ..adapter.sockets import ClientState
@@ -33,7 +33,7 @@ from .socket import Socket
 
 __all__ = ["Client"]
 
-log = logging.getLogger("shoal.server")
+log: Final = logging.getLogger("shoal.server")
 
 EVENT_IN_ROOT = b"42"
 PLAIN_CONNECT = b"40"  # to "/", without a payload: what most clients send
@@ -73,7 +73,7 @@ class Client:
         self._context = context
         self._namespaces = namespaces
         self._on_closed = on_closed
-        self.connection = connection
+        self.connection: Connection = connection
         self.sockets: dict[str, Socket] = {}
         self._root: Socket | None = None
         """The socket in ``/``, where nearly all events go."""
@@ -84,7 +84,7 @@ class Client:
         self._replayed = 0
         """Bytes that its sockets had missed when they came back."""
         self._max_depth = context.settings.max_depth
-        self.slot = -1
+        self.slot: int = -1
         if context.codec.is_msgpack:
             connection.on_text = self._refuse_text
             connection.on_binary = self._receive_msgpack

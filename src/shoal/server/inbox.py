@@ -29,7 +29,7 @@ from ..protocol.socketio import ACK, AckId, encode_answer
 
 __all__ = ["Inbox"]
 
-log = logging.getLogger("shoal.server")
+log: Final = logging.getLogger("shoal.server")
 
 
 DISCONNECTED: Final = (None, None)
@@ -69,8 +69,8 @@ class Inbox(Listening):
         self._context: Context = adapter.context
         self._handlers = handlers
         self._connection = connection
-        self.id = sid
-        self.connected = False
+        self.id: str = sid
+        self.connected: bool = False
         self._concurrent = 0
         """Concurrent handlers under way."""
         self._next_ack = 0

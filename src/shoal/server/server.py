@@ -11,7 +11,7 @@ import contextlib
 import os
 import socket as _socket
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, Unpack
 
 from ..adapter.backend import open_backend
 from ..adapter.codec import Codec
@@ -24,6 +24,7 @@ from ..fanout.ticker import Ticker
 from ..handlers.runners import Runners
 from ..http.client_files import ClientFiles
 from ..observe.health import Health
+from ..options import RunOptions, ServerOptions
 from ..settings import ServerSettings
 from .broadcast import Broadcasting
 from .client import Client
@@ -59,14 +60,14 @@ class Server(Broadcasting):
         io.run(port=1111)
 
     Args:
-        options: See :class:`shoal.settings.ServerSettings`. Those not given are read from ``SHOAL_*`` variables of the
+        options: See :class:`shoal.options.ServerOptions`. Those not given are read from ``SHOAL_*`` variables of the
             environment.
 
     Raises:
         ConfigurationError: An unknown option, or a value that does not fit.
     """
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, **options: Unpack[ServerOptions]) -> None:
         self.settings: ServerSettings = ServerSettings.load(options)
         """Its options. Frozen."""
         self.node: str = self.settings.node or f"{_socket.gethostname()}-{os.getpid()}"
@@ -185,7 +186,7 @@ class Server(Broadcasting):
                 while len(self._runners):  # noqa: ASYNC110 - at the end of a server's life, for a few turns
                     await asyncio.sleep(0.01)
 
-    def run(self, host: str = "127.0.0.1", port: int = 8000, **options: Any) -> None:
+    def run(self, host: str = "127.0.0.1", port: int = 8000, **options: Unpack[RunOptions]) -> None:
         """Serve until SIGINT or SIGTERM, under uvicorn with the fast lane. See :func:`shoal.fastlane.serving.run`."""
         from ..fastlane.serving import run  # noqa: PLC0415 - uvicorn is needed only here
 

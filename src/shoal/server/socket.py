@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from ..adapter.base import Adapter
 from ..adapter.sockets import ClientState
@@ -23,6 +23,8 @@ from .lifecycle import Lifecycle, Owner
 from .remote import room_names
 
 __all__ = ["Socket"]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Socket(Lifecycle):
@@ -49,7 +51,7 @@ class Socket(Lifecycle):
         state: ClientState | None = None,
     ) -> None:
         super().__init__(adapter, handlers, owner, sid, auth, state)
-        self.namespace = namespace
+        self.namespace: NamespaceBase = namespace
 
     def __dir__(self) -> list[str]:
         """What applications use; the rest is this package's own business."""
@@ -213,7 +215,7 @@ class Socket(Lifecycle):
             self._state.forget()
         return DONE
 
-    def on_any_outgoing(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def on_any_outgoing(self, function: F) -> F:
         """Call ``function(event, *args)``, a plain function, for each event to this socket, alone or among many."""
         if self._gone is None:
             self._adapter.outgoing.add(self)
