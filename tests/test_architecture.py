@@ -20,7 +20,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "shoal"
 # From the ground up. A module may import from rooms before its own, and from its own room.
 FLOORS = (
     ("errors",),
-    ("settings", "options"),
+    ("settings", "options", "signatures"),
     ("protocol",),
     ("fanout",),
     ("http",),
@@ -78,7 +78,7 @@ ORDER = {
         "first_bytes",
         "serving",
     ),
-    "handlers": ("registry", "listeners", "runners", "rate_limit"),
+    "handlers": ("events", "registry", "listeners", "runners", "rate_limit"),
     "adapter": (
         "codec",
         "context",

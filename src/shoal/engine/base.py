@@ -7,12 +7,13 @@ means is up to whoever takes a new session. Reading requests is left to :mod:`sh
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Generic, TypeVar
 
 from ..fanout.outbox import OutboxStats
 from ..http.request import Request
 from ..settings import EngineSettings
+from ..signatures import require_signature
 from .admission import Admission
 from .connection import Connection
 from .context import EngineContext, new_context
@@ -58,7 +59,12 @@ class BaseEngine(Generic[S]):
         node: Name of the node, for session ids to begin with; see :func:`.ids.session_prefix`.
     """
 
-    EVENTS: tuple[str, ...] = ("connection_error", "headers", "initial_headers")
+    EVENTS: Mapping[str, tuple[str, ...]] = {
+        "connection_error": ("refusal", "request"),
+        "headers": ("headers", "request"),
+        "initial_headers": ("headers", "request"),
+    }
+    """The events that there are, and what their handlers are called with."""
 
     def __init__(
         self,
@@ -118,6 +124,8 @@ class BaseEngine(Generic[S]):
 
     @allow_request.setter
     def allow_request(self, function: Callable[[Request], Any] | None) -> None:
+        if function is not None:
+            require_signature(function, "allow_request", ("request",))
         self.admission.allow_request = function
 
     def extra_headers(self, request: Request, *, first: bool, sid: str | None = None) -> list[tuple[str, str]]:

@@ -10,6 +10,8 @@ import inspect
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, overload
 
+from ..signatures import require_signature
+from .events import check_listener
 from .registry import Handler
 
 __all__ = ["Listeners", "Listening", "never_concurrent"]
@@ -34,6 +36,7 @@ class Listeners:
         """Register a listener, or return a decorator that does."""
         if function is None:
             return lambda decorated: self.on(event, decorated, concurrent=concurrent)
+        check_listener(event, function)
         handler = Handler(function, leading=0, concurrent=concurrent)
         self._listeners[event] = [*self._listeners.get(event, ()), handler]
         return function
@@ -61,10 +64,12 @@ class Listeners:
             del self._listeners[event]
 
     def use(self, function: F) -> F:
+        require_signature(function, "middleware of a socket", ("event",), more=True)
         self._middleware.append(function)
         return function
 
     def on_any(self, function: F) -> F:
+        require_signature(function, "a listener of all events", ("event",), more=True)
         self._any.append(function)
         return function
 
@@ -72,6 +77,7 @@ class Listeners:
         self._any = [other for other in self._any if function is not None and other != function]
 
     def on_any_outgoing(self, function: F) -> F:
+        require_signature(function, "a listener of all outgoing events", ("event",), more=True)
         self._any_outgoing.append(function)
         return function
 

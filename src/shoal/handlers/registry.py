@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from ..errors import ConfigurationError, ShoalError
+from .events import ALIASES, ANY, LIBRARY_EVENTS, check_handler
 
 __all__ = ["ANY", "NO_ACK", "BadArguments", "Handler", "HandlerTable", "Handlers", "as_args", "as_value"]
 
@@ -35,9 +36,6 @@ class _NoAck:
 
 NO_ACK: Final = _NoAck()
 """Returned by a handler that does not want its client's acknowledgement to be sent."""
-
-ANY: Final = "*"
-"""Name under which the handler of events without a handler of their own is registered."""
 
 
 def as_args(value: Any) -> list[Any]:
@@ -179,13 +177,6 @@ class HandlerTable:
         return register
 
 
-# Events of the library itself; a client cannot send them. Node's older name of the first still works.
-ALIASES: Final = {"connection": "connect"}
-LIBRARY_EVENTS: Final = frozenset(
-    {"create_room", "delete_room", "error", "join_room", "leave_room", "new_namespace", "socket_expired"}
-)
-
-
 class Handlers:
     """All handlers of one namespace. Children of a dynamic namespace share those of their parent."""
 
@@ -206,7 +197,13 @@ class Handlers:
         return self.library if event in LIBRARY_EVENTS else self.incoming
 
     def add(self, event: str, function: Callable[..., Any], concurrent: bool = False) -> None:
-        """Register a function for an event of clients or of the library."""
+        """Register a function for an event of clients or of the library.
+
+        Raises:
+            ConfigurationError: It cannot be called for this event.
+        """
+        if isinstance(event, str):
+            check_handler(event, function)
         self.table(event).add(ALIASES.get(event, event), function, concurrent)
 
     def remove(self, event: str, function: Callable[..., Any] | None = None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any, Final, Unpack
 
 from ..asgi.application import EngineApp
@@ -123,7 +123,12 @@ class Engine(BaseEngine[EngineSettings]):
         ConfigurationError: An unknown option, or a value that does not fit.
     """
 
-    EVENTS: tuple[str, ...] = (*BaseEngine.EVENTS, "connect", "disconnect", "message")
+    EVENTS: Mapping[str, tuple[str, ...]] = {
+        **BaseEngine.EVENTS,
+        "connect": ("session",),
+        "disconnect": ("session", "reason"),
+        "message": ("session", "data"),
+    }
 
     def __init__(self, **options: Unpack[EngineOptions]) -> None:
         super().__init__(EngineSettings.load(options), self._start)

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar, cast
 from ..adapter.base import Adapter
 from ..adapter.sockets import Answers
 from ..handlers.registry import Handler, Handlers
+from ..signatures import require_signature
 from .broadcast import NamespaceBase
 from .socket import Socket
 
@@ -78,6 +79,12 @@ class Namespace(NamespaceBase):
         Args:
             event: The event's name.
             concurrent: The handler, a coroutine function, does not hold up its client's next event.
+
+        Raises:
+            ConfigurationError: When the function is registered: it cannot be called with what it will get.
+
+        Warns:
+            EventWarning: The name is probably a mistake: no client's event, and none of the library.
         """
 
         def register(function: F) -> F:
@@ -122,6 +129,7 @@ class Namespace(NamespaceBase):
 
     def use(self, function: F) -> F:
         """Register middleware: called with each new socket, in order; raises to refuse it."""
+        require_signature(function, "middleware", ("socket",))
         self._handlers.middleware.append(Handler(function))
         return function
 
