@@ -41,7 +41,9 @@ def test_no_option_is_missing_and_none_is_required(kind: typing.Any, names: set[
         (Server.__init__, ServerOptions),
         (Engine.__init__, EngineOptions),
         (Server.run, RunOptions),
+        (Server.serve, RunOptions),
         (Engine.run, RunOptions),
+        (Engine.serve, RunOptions),
     ],
 )
 def test_who_takes_options_says_which(function: typing.Any, kind: typing.Any) -> None:
@@ -59,3 +61,7 @@ def test_who_takes_options_says_which(function: typing.Any, kind: typing.Any) ->
 def test_a_tuple_may_be_given_as_a_list_or_as_one_text(kind: str, argument: str) -> None:
     """As the settings take it."""
     assert options.as_argument(kind) == argument
+
+
+def test_run_and_serve_take_the_same() -> None:
+    assert inspect.signature(serving.run).parameters == inspect.signature(serving.serve).parameters

@@ -37,6 +37,7 @@ PUBLIC: Final = frozenset(
         "outbox_stats",
         "refused",
         "run",
+        "serve",
         "sessions",
         "settings",
         "stats",

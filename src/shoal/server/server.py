@@ -192,6 +192,12 @@ class Server(Broadcasting):
 
         run(self, host=host, port=port, **options)
 
+    async def serve(self, host: str = "127.0.0.1", port: int = 8000, **options: Unpack[RunOptions]) -> None:
+        """As :meth:`run`, on the loop that runs, until it is cancelled. See :func:`shoal.fastlane.serving.serve`."""
+        from ..fastlane.serving import serve  # noqa: PLC0415 - uvicorn is needed only here
+
+        await serve(self, host=host, port=port, **options)
+
     def asgi(self, other: Any = None) -> ASGIApp:
         """This server in front of another ASGI application: everything outside its path goes there.
 
