@@ -36,3 +36,7 @@ def number(socket: Socket) -> None: ...
 
 def use(socket: Socket) -> str:
     return chat(socket, "x")  # error: return-value
+
+
+async def wait() -> None:
+    await io.emit("x")  # error: func-returns-value, misc

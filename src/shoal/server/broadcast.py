@@ -11,6 +11,7 @@ from typing import Any
 from ..adapter.base import Adapter
 from ..adapter.sockets import Answers, HistoryEntry, Selection
 from ..errors import ConfigurationError
+from .awaitables import SENT
 from .remote import RemoteSocket, SocketList, room_names
 
 __all__ = ["Broadcast", "Broadcasting", "NamespaceBase"]
@@ -71,12 +72,13 @@ class Broadcast:
         return self
 
     def emit(self, event: str, *args: Any) -> None:
-        """Emit an event to the selected sockets. Never waits.
+        """Emit an event to the selected sockets. Never waits; an ``await`` in front does no harm.
 
         Raises:
             PayloadError: The event's name is reserved, or an argument has no JSON form.
         """
         self._adapter.broadcast(event, args, self._rooms, self._excluded, self._local, self._volatile)
+        return SENT
 
     async def emit_confirmed(self, event: str, *args: Any, timeout: float | None = None) -> None:
         """Emit an event, and return when the broker has it: for handlers whose acknowledgement is a promise.
@@ -174,6 +176,7 @@ class Broadcasting:
     def emit(self, event: str, *args: Any) -> None:
         """Emit an event to every socket. See :meth:`Broadcast.emit`."""
         self._everyone().emit(event, *args)
+        return SENT
 
     async def emit_confirmed(self, event: str, *args: Any, timeout: float | None = None) -> None:
         """Emit an event to every socket, and wait for the broker. See :meth:`Broadcast.emit_confirmed`."""
@@ -186,6 +189,7 @@ class Broadcasting:
     def send(self, *args: Any) -> None:
         """Emit the event ``message`` to every socket."""
         self.emit("message", *args)
+        return SENT
 
     def to(self, *rooms: str) -> Broadcast:
         """Sockets in any of these rooms."""

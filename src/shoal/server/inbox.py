@@ -26,6 +26,7 @@ from ..handlers.listeners import Listeners, Listening, never_concurrent
 from ..handlers.rate_limit import TokenBucket
 from ..handlers.registry import NO_ACK, NO_HANDLERS, BadArguments, Handler, Handlers, as_value
 from ..protocol.socketio import ACK, AckId, encode_answer
+from .awaitables import is_done
 
 __all__ = ["Inbox"]
 
@@ -317,6 +318,8 @@ class Inbox(Listening):
             context = self._context
             if type(ack_id) is bytes and (answer := encode_answer(args, ack_id)) is not None:
                 context.ticker.send(self, answer, ())
+            elif is_done(result):
+                self._acknowledge(ack_id, None)  # `lambda socket: io.emit("x")` answers nothing
             else:
                 context.ticker.send(self, *context.codec.encode(ACK, self._adapter.name, args, ack_id))
 

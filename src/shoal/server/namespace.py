@@ -10,6 +10,7 @@ from ..adapter.base import Adapter
 from ..adapter.sockets import Answers
 from ..handlers.registry import Handler, Handlers
 from ..signatures import require_signature
+from .awaitables import SENT
 from .broadcast import NamespaceBase
 from .socket import Socket
 
@@ -112,6 +113,7 @@ class Namespace(NamespaceBase):
     def server_side_emit(self, event: str, *args: Any) -> None:
         """Send an event to the other servers of the cluster. Never waits."""
         self._adapter.server_side_emit(event, args)
+        return SENT
 
     async def server_side_call(self, event: str, *args: Any, timeout: float | None = None) -> Answers:
         """Ask the other servers of the cluster.

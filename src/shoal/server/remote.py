@@ -7,6 +7,7 @@ from typing import Any
 
 from ..adapter.base import Adapter
 from ..adapter.sockets import Selection
+from .awaitables import SENT
 
 __all__ = ["RemoteSocket", "SocketList"]
 
@@ -62,6 +63,7 @@ class RemoteSocket:
     def emit(self, event: str, *args: Any) -> None:
         """Emit an event to it."""
         self._adapter.broadcast(event, args, (self.id,))
+        return SENT
 
     async def join(self, *rooms: Any) -> None:
         """Let it join rooms."""

@@ -26,6 +26,7 @@ from ..http.client_files import ClientFiles
 from ..observe.health import Health
 from ..options import RunOptions, ServerOptions
 from ..settings import ServerSettings
+from .awaitables import SENT
 from .broadcast import Broadcasting
 from .client import Client
 from .namespace import Namespace
@@ -131,6 +132,7 @@ class Server(Broadcasting):
     def server_side_emit(self, event: str, *args: Any) -> None:
         """Send an event to the other servers. See :meth:`Namespace.server_side_emit`."""
         self._root.server_side_emit(event, *args)
+        return SENT
 
     async def server_side_call(self, event: str, *args: Any, timeout: float | None = None) -> Answers:
         """Ask the other servers. See :meth:`Namespace.server_side_call`."""

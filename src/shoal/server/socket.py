@@ -17,7 +17,7 @@ from ..errors import AckTimeout
 from ..handlers.listeners import Listening
 from ..handlers.registry import Handlers
 from ..protocol.socketio import DISCONNECT
-from .awaitables import DONE, Later
+from .awaitables import DONE, SENT, Later
 from .broadcast import Broadcast, NamespaceBase
 from .lifecycle import Lifecycle, Owner
 from .remote import room_names
@@ -105,16 +105,18 @@ class Socket(Lifecycle):
         """
         if self._gone is not None and self._state is not None:
             self._state.emit(event, args)
-            return
+            return SENT
         if self._listeners is not None:
             self.notify_outgoing(event, args)
         text, attachments = self._adapter.encode(event, args)
         if self._gone is None:
             self._adapter.emit(self, text, attachments)
+        return SENT
 
     def send(self, *args: Any) -> None:
         """Emit the event ``message``."""
         self.emit("message", *args)
+        return SENT
 
     @property
     def volatile(self) -> Broadcast:
