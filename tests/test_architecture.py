@@ -78,7 +78,7 @@ ORDER = {
         "first_bytes",
         "serving",
     ),
-    "handlers": ("events", "registry", "listeners", "runners", "rate_limit"),
+    "handlers": ("events", "registry", "listeners", "runners", "rate_limit", "stacks", "watchdog"),
     "adapter": (
         "codec",
         "context",

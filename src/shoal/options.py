@@ -90,6 +90,13 @@ class ServerOptions(EngineOptions, total=False):
     """First part of every channel name, so that clusters can share one broker. Default: ``'shoal'``."""
     connect_timeout: float
     """Seconds that a new connection may take to enter its first namespace. Default: ``45.0``."""
+    slow_connect: float
+    """Seconds after which a client that waits for middleware or a connect handler is logged, with the line at which
+    they wait; 0 is never. Default: ``5.0``."""
+    slow_handler: float | None
+    """Seconds that a handler may hold the event loop before it is logged with its event and stack; 0 is never.
+    ``None``: 0.1 in asyncio's debug mode (``python -X dev``, ``PYTHONASYNCIODEBUG=1``), else never, since it needs a
+    thread. Default: ``None``."""
     serve_client: bool
     """Serve the browser client beside the endpoint. Default: ``True``."""
     parser: Literal["json", "msgpack"]

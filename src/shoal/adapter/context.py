@@ -52,6 +52,8 @@ class ServerStats(FanoutStats):
     """Events refused because their client sent more than ``max_events_per_second``."""
     connect_timeouts: int = 0
     """Connections closed because they entered no namespace within ``connect_timeout``."""
+    slow_connects: int = 0
+    """Clients that waited longer than ``slow_connect`` to be let in."""
     namespaces_refused: int = 0
     """Namespaces refused because their client is in ``max_namespaces``."""
     recovered: int = 0

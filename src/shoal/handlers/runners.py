@@ -46,6 +46,10 @@ class Runners:
         """How many coroutines wait or run."""
         return len(self._jobs) + len(self._tasks) - len(self._idle)
 
+    def coroutines(self) -> list[Any]:
+        """Those of the runners, each with the job that it awaits. For looking at, where something takes too long."""
+        return [task.get_coro() for task in self._tasks]
+
     def submit(self, job: Job) -> None:
         """Run a coroutine, soon. It must handle its own exceptions; one that escapes is logged."""
         self._jobs.append(job)

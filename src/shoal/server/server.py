@@ -22,6 +22,7 @@ from ..engine.base import BaseEngine
 from ..engine.connection import Connection
 from ..fanout.ticker import Ticker
 from ..handlers.runners import Runners
+from ..handlers.watchdog import IN_DEBUG, Watchdog
 from ..http.client_files import ClientFiles
 from ..observe.health import Health
 from ..options import RunOptions, ServerOptions
@@ -102,6 +103,7 @@ class Server(Broadcasting):
         self._app = EngineApp(self.engine, ClientFiles() if self.settings.serve_client else None)
         self._health = Health(self.not_ready)
         self._alone = self.asgi(None)
+        self._watchdog: Watchdog | None = None
         self._started: asyncio.Future[None] | None = None
 
     def __repr__(self) -> str:
@@ -159,11 +161,19 @@ class Server(Broadcasting):
         Returns after the first attempt: a broker that is away makes the node not ready, it does not stop it.
         """
         if self._started is None:
+            self._watch()
             self._started = asyncio.ensure_future(self._backend.start())
         if self._started.done():
             self._started.result()
         else:
             await asyncio.shield(self._started)
+
+    def _watch(self) -> None:
+        loop, limit = asyncio.get_running_loop(), self.settings.slow_handler
+        if limit is None and loop.get_debug():
+            limit = IN_DEBUG
+        if limit:
+            self._watchdog = Watchdog(loop, limit)
 
     async def close(self) -> None:
         """Close every connection with the reason ``server shutting down``, and the link to the broker.
@@ -180,6 +190,9 @@ class Server(Broadcasting):
         await self._backend.close()
         self._ticker.forget_loop()
         self._started = None
+        if self._watchdog is not None:
+            self._watchdog.stop()
+            self._watchdog = None
 
     async def _drain(self, seconds: float) -> None:
         """Let handlers that are at work end."""
