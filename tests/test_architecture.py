@@ -54,6 +54,7 @@ ORDER = {
     "http": ("request", "head", "responses", "cors", "client_files"),
     "engine": (
         "ids",
+        "home",
         "stats",
         "wheel",
         "tasks",
@@ -78,7 +79,7 @@ ORDER = {
         "first_bytes",
         "serving",
     ),
-    "handlers": ("events", "registry", "listeners", "runners", "rate_limit", "stacks", "watchdog"),
+    "handlers": ("events", "registry", "listeners", "runners", "rate_limit", "threads", "stacks", "watchdog"),
     "adapter": (
         "codec",
         "context",

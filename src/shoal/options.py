@@ -97,6 +97,9 @@ class ServerOptions(EngineOptions, total=False):
     """Seconds that a handler may hold the event loop before it is logged with its event and stack; 0 is never.
     ``None``: 0.1 in asyncio's debug mode (``python -X dev``, ``PYTHONASYNCIODEBUG=1``), else never, since it needs a
     thread. Default: ``None``."""
+    handler_threads: int
+    """Threads for handlers with ``thread=True``. What blocks mostly waits for a database, which serves few at once.
+    Default: ``16``."""
     serve_client: bool
     """Serve the browser client beside the endpoint. Default: ``True``."""
     parser: Literal["json", "msgpack"]

@@ -171,6 +171,8 @@ class ServerSettings(EngineSettings):
     """Seconds that a handler may hold the event loop before it is logged with its event and stack; 0 is never.
     ``None``: 0.1 in asyncio's debug mode (``python -X dev``, ``PYTHONASYNCIODEBUG=1``), else never, since it needs a
     thread."""
+    handler_threads: int = 16
+    """Threads for handlers with ``thread=True``. What blocks mostly waits for a database, which serves few at once."""
     serve_client: bool = True
     """Serve the browser client beside the endpoint."""
     parser: Literal["json", "msgpack"] = "json"
@@ -245,6 +247,8 @@ class ServerSettings(EngineSettings):
                 f"log_lifetime={self.log_lifetime!r}: a client may come back {away:g} s after its connection broke; "
                 "the log must be kept as long"
             )
+        if self.handler_threads < 1:
+            raise ConfigurationError(f"handler_threads={self.handler_threads!r}: must be 1 or more")
         if self.log_length < 1:
             raise ConfigurationError(f"log_length={self.log_length!r}: must be 1 or more")
         if re.search(r"[\s#]", self.channel_prefix):

@@ -8,8 +8,10 @@ from dataclasses import InitVar, dataclass, field
 from typing import Any
 
 from ..bus.base import BusStats
+from ..engine.home import Home
 from ..fanout.ticker import Ticker
 from ..handlers.runners import Runners
+from ..handlers.threads import Threads
 from ..settings import ServerSettings
 from .codec import Codec
 
@@ -91,6 +93,10 @@ class Context:
     """Collects what a turn of the loop emits."""
     runners: Runners
     """Await the coroutines of events."""
+    threads: Threads
+    """Run the handlers that want a thread."""
+    home: Home
+    """The thread of the server's loop."""
     now: Callable[[], float]
     """The loop's time in seconds."""
     spawn: Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from threading import get_ident
 from typing import Any, Final, TypeVar, overload
 
 from ..errors import EngineProtocolError
@@ -159,7 +160,9 @@ class Connection(Session):
                 log.exception("a listener of %r failed", event)
 
     def send(self, data: str | bytes) -> None:
-        """Send one message, text or binary. After the session's end it is ignored."""
+        """Send one message, text or binary. After the session's end it is ignored. May be called from any thread."""
+        if get_ident() != self.context.home.thread and self.context.home.move(self.send, data):
+            return
         self.outbox.packet(engineio.MESSAGE + data if isinstance(data, str) else bytes(data))
 
     def attach(
@@ -187,7 +190,12 @@ class Connection(Session):
         Args:
             reason: Passed to ``on_close``.
             abort: Drop what waits, and the connection with it: for peers that do not read.
+
+        May be called from any thread.
         """
+        home = self.context.home
+        if get_ident() != home.thread and home.move(self._close, reason, abort, NORMAL_CLOSURE):
+            return
         self._close(reason, abort, NORMAL_CLOSURE)
 
     def _close(self, reason: str, abort: bool, code: int) -> None:

@@ -18,7 +18,7 @@ import msgspec
 from ..errors import ConfigurationError, ShoalError
 from .events import ALIASES, ANY, LIBRARY_EVENTS, check_handler
 
-__all__ = ["ANY", "NO_ACK", "BadArguments", "Handler", "HandlerTable", "Handlers", "as_args", "as_value"]
+__all__ = ["ANY", "NO_ACK", "BadArguments", "Handler", "HandlerTable", "Handlers", "as_args", "as_value", "is_async"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 Converter = Callable[[Any], Any]
@@ -48,6 +48,11 @@ def as_value(args: list[Any]) -> Any:
     return args[0] if len(args) == 1 else tuple(args) if args else None
 
 
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether a function is a coroutine function, or an object that is called like one."""
+    return inspect.iscoroutinefunction(function if inspect.isroutine(function) else type(function).__call__)
+
+
 class BadArguments(ShoalError):
     """An event came with arguments that its handler does not take."""
 
@@ -59,17 +64,26 @@ class Handler:
         function: Plain or async.
         leading: How many arguments come before the event's own: the socket, for ``*`` the event's name too.
         concurrent: A coroutine function that does not hold up its client's next event.
+        call: What is called in its place: a coroutine function that takes and gives the same.
     """
 
-    __slots__ = ("concurrent", "converters", "function", "is_async", "maximum", "minimum")
+    __slots__ = ("concurrent", "converters", "function", "is_async", "maximum", "minimum", "registered")
 
-    def __init__(self, function: Callable[..., Any], leading: int = 1, concurrent: bool = False) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        leading: int = 1,
+        concurrent: bool = False,
+        call: Callable[..., Any] | None = None,
+    ) -> None:
         if not callable(function):
             raise ConfigurationError(f"{function!r} is no function")
-        self.function: Callable[..., Any] = function
+        self.registered: Callable[..., Any] = function
+        """The application's own."""
+        self.function: Callable[..., Any] = function if call is None else call
+        """What is called."""
         self.concurrent: bool = concurrent
-        target = function if inspect.isroutine(function) else type(function).__call__
-        self.is_async: bool = inspect.iscoroutinefunction(target)
+        self.is_async: bool = is_async(self.function)
         self.minimum: int
         self.maximum: int
         self.converters: list[Converter | None]
@@ -77,7 +91,7 @@ class Handler:
         """How many arguments of the event it takes, and what each is converted with; empty if none is."""
 
     def __repr__(self) -> str:
-        return getattr(self.function, "__qualname__", repr(self.function))
+        return getattr(self.registered, "__qualname__", repr(self.function))
 
     def convert(self, args: Sequence[Any]) -> Sequence[Any]:
         """Check the number of an event's arguments, and convert those that have a type.
@@ -143,19 +157,26 @@ class HandlerTable:
         self.any: list[Handler] = []
         """Called for events that have no handler of their own."""
 
-    def add(self, event: str, function: Callable[..., Any], concurrent: bool = False, leading: int = 1) -> None:
+    def add(
+        self,
+        event: str,
+        function: Callable[..., Any],
+        concurrent: bool = False,
+        leading: int = 1,
+        call: Callable[..., Any] | None = None,
+    ) -> None:
         """Register a function for an event; ``leading`` arguments come before the event's own."""
         if not isinstance(event, str) or not event:
             raise ConfigurationError(f"{event!r} is no event name")
         # New lists, not longer ones: an event may be walking over the old one.
         if event == ANY:
-            self.any = [*self.any, Handler(function, leading + 1, concurrent)]
+            self.any = [*self.any, Handler(function, leading + 1, concurrent, call)]
         else:
-            self.events[event] = [*self.events.get(event, ()), Handler(function, leading, concurrent)]
+            self.events[event] = [*self.events.get(event, ()), Handler(function, leading, concurrent, call)]
 
     def remove(self, event: str, function: Callable[..., Any] | None = None) -> None:
         """Forget a function of an event, or all of them. What is not registered is ignored."""
-        left = [h for h in self.get(event) if function is not None and h.function != function]
+        left = [h for h in self.get(event) if function is not None and h.registered != function]
         if event == ANY:
             self.any = left
         elif left:
@@ -196,15 +217,21 @@ class Handlers:
         """Where an event's handlers stand."""
         return self.library if event in LIBRARY_EVENTS else self.incoming
 
-    def add(self, event: str, function: Callable[..., Any], concurrent: bool = False) -> None:
-        """Register a function for an event of clients or of the library.
+    def add(
+        self,
+        event: str,
+        function: Callable[..., Any],
+        concurrent: bool = False,
+        call: Callable[..., Any] | None = None,
+    ) -> None:
+        """Register a function for an event of clients or of the library, and what is called in its place.
 
         Raises:
             ConfigurationError: It cannot be called for this event.
         """
         if isinstance(event, str):
             check_handler(event, function)
-        self.table(event).add(ALIASES.get(event, event), function, concurrent)
+        self.table(event).add(ALIASES.get(event, event), function, concurrent, call=call)
 
     def remove(self, event: str, function: Callable[..., Any] | None = None) -> None:
         """Forget a function of an event, or all of them."""

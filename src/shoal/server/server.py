@@ -22,6 +22,7 @@ from ..engine.base import BaseEngine
 from ..engine.connection import Connection
 from ..fanout.ticker import Ticker
 from ..handlers.runners import Runners
+from ..handlers.threads import Threads
 from ..handlers.watchdog import IN_DEBUG, Watchdog
 from ..http.client_files import ClientFiles
 from ..observe.health import Health
@@ -90,6 +91,8 @@ class Server(Broadcasting):
             stats=self.stats,
             ticker=self._ticker,
             runners=self._runners,
+            threads=Threads(self.settings.handler_threads),
+            home=self.engine.context.home,
             now=self.engine.context.wheel.now,
             spawn=self.engine.context.tasks.spawn,
             log_once=self.engine.context.log_once,
@@ -111,9 +114,9 @@ class Server(Broadcasting):
 
     # ---- for applications
 
-    def on(self, event: str, *, concurrent: bool = False) -> Callable[[F], F]:
+    def on(self, event: str, *, concurrent: bool = False, thread: bool = False) -> Callable[[F], F]:
         """A decorator that registers a handler in ``/``. See :meth:`Namespace.on`."""
-        return self._root.on(event, concurrent=concurrent)
+        return self._root.on(event, concurrent=concurrent, thread=thread)
 
     def off(self, event: str, function: Callable[..., Any] | None = None) -> None:
         """Forget a handler in ``/``, or all of an event."""
@@ -161,6 +164,7 @@ class Server(Broadcasting):
         Returns after the first attempt: a broker that is away makes the node not ready, it does not stop it.
         """
         if self._started is None:
+            self._context.now()  # from here on other threads know where home is
             self._watch()
             self._started = asyncio.ensure_future(self._backend.start())
         if self._started.done():
@@ -187,6 +191,7 @@ class Server(Broadcasting):
         self._runners.interrupt()
         await self._drain(DISCONNECT_TIMEOUT)
         await self._runners.close()
+        self._context.threads.close()
         await self._backend.close()
         self._ticker.forget_loop()
         self._started = None
