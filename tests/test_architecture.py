@@ -61,6 +61,7 @@ ORDER = {
         "context",
         "lane",
         "listeners",
+        "stop_sign",
         "admission",
         "connection",
         "sessions",

@@ -12,6 +12,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from ..fanout.outbox import OutboxStats
 from ..http.request import Request
+from ..protocol.session import State
 from ..settings import EngineSettings
 from ..signatures import require_signature
 from .admission import Admission
@@ -21,6 +22,7 @@ from .ids import new_tag, session_prefix
 from .listeners import F, Handler, Listeners
 from .sessions import SessionTable
 from .stats import EngineStats
+from .stop_sign import StopSign
 
 __all__ = ["BaseEngine"]
 
@@ -85,6 +87,24 @@ class BaseEngine(Generic[S]):
         self.table: SessionTable = SessionTable(self.context, session_prefix(node, self.tag))
         self.admission: Admission = Admission(settings, self.stats, self.table.addresses, self.listeners)
 
+        self._stop_sign = StopSign(self._stop_polling)
+        self.hears_signals: bool = True
+        """Whether :meth:`begin` looks out for the server's end; not where the server tells it."""
+
+    def begin(self) -> None:
+        """The server begins to serve: see that it is told to stop, and answer the polls that wait, then."""
+        if self.hears_signals:
+            self._stop_sign.watch()
+
+    def listen(self, send: Any) -> None:
+        """As :meth:`begin`, to a server that tells it to those who ask what it gave as ASGI's ``send``."""
+        self._stop_sign.listen(send)
+
+    def _stop_polling(self) -> None:
+        for connection in list(self.sessions.values()):
+            if connection.state is not State.WEBSOCKET:
+                connection.close("server shutting down")
+
     def __dir__(self) -> list[str]:
         return sorted(PUBLIC & {*super().__dir__()})
 
@@ -148,6 +168,7 @@ class BaseEngine(Generic[S]):
 
     async def close(self, reason: str = "server shutting down") -> None:
         """Close every session and stop all tasks. The engine can be used again afterwards, on another loop too."""
+        self._stop_sign.forget()
         for connection in list(self.sessions.values()):
             connection.close(reason)
         await self.context.tasks.close(HANDLER_TIMEOUT)

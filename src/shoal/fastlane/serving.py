@@ -172,6 +172,8 @@ class _Server(uvicorn.Server):
     ) -> None:
         super().__init__(config)
         self._engine = engine
+        if engine is not None:
+            engine.hears_signals = False  # shutdown() tells it, once nobody else can come
         self._on_started = on_started
         self.before_started: Callable[[], None] = _nothing
         """Called once it listens, before ``on_started``."""

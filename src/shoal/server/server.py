@@ -166,6 +166,7 @@ class Server(Broadcasting):
         if self._started is None:
             self._context.now()  # from here on other threads know where home is
             self._watch()
+            self.engine.begin()
             self._started = asyncio.ensure_future(self._backend.start())
         if self._started.done():
             self._started.result()
