@@ -42,7 +42,8 @@ ARGUMENTS: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
     "new_namespace": (("namespace",),),
     "socket_expired": (("socket_id", "rooms", "data"),),
 }
-WITHOUT_SOCKET: Final = LIBRARY_EVENTS - {"error"}
+# `socket_expired` is left out: its first argument is a socket's id, and people call that `sid`.
+WITHOUT_SOCKET: Final = LIBRARY_EVENTS - {"error", "socket_expired"}
 
 # Every event of clients that the documentation of all Socket.IO servers shows, too: `send()` emits it.
 USUAL: Final = ("message",)

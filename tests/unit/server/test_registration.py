@@ -248,6 +248,7 @@ def test_a_handler_that_cannot_be_called_is_refused(name: str, function: Callabl
         ("*", lambda socket, event, first: None),
         ("join_room", lambda room, sid: None),
         ("new_namespace", lambda namespace: None),
+        ("socket_expired", lambda sid, rooms, data: None),
     ],
 )
 def test_a_handler_that_can_be_called_is_not(name: str, function: Callable[..., Any]) -> None:
