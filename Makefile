@@ -45,7 +45,8 @@ format: $(DEV_STAMP) ## Bring the code into shape
 	$(BIN)/ruff format .
 
 .PHONY: generate
-generate: $(DEV_STAMP) ## Write again what is made from the code: tests/surface.txt, the picture of the architecture
+generate: $(DEV_STAMP) ## Write again what is made from the code: src/shoal/options.py, tests/surface.txt, the architecture's picture
+	@$(BIN)/python -m tests.options --write
 	@$(BIN)/python -m tests.surface --write
 	@$(BIN)/python -m tests.picture --write
 

@@ -90,11 +90,13 @@ PLACES = {
     "fanout": Place(7, 40, 236, "way in", "one write a turn"),
     "http": Place(7, 264, 440, "way in", "requests as values"),
     "protocol": Place(8, 40, 760, "shared", "bytes and packets, without I/O"),
-    "settings": Place(9, 40, 390, "shared", "every option, once; for every folder"),
-    "errors": Place(9, 410, 760, "shared", "the tree of exceptions; for every folder"),
+    "settings": Place(9, 40, 205, "shared", "every option, once"),
+    "options": Place(9, 225, 390, "shared", "their types"),
+    "signatures": Place(9, 410, 575, "shared", "what functions take"),
+    "errors": Place(9, 595, 760, "shared", "the exceptions"),
 }
 FOLDED = {"__main__": "cli"}  # one line that calls it
-GROUND = {"errors", "settings"}  # every room may use them: no arrows
+GROUND = {"errors", "options", "settings", "signatures"}  # every room may use them: no arrows
 
 
 # ---- what the source says

@@ -20,7 +20,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "shoal"
 # From the ground up. A module may import from rooms before its own, and from its own room.
 FLOORS = (
     ("errors",),
-    ("settings",),
+    ("settings", "options", "signatures"),
     ("protocol",),
     ("fanout",),
     ("http",),
@@ -54,12 +54,14 @@ ORDER = {
     "http": ("request", "head", "responses", "cors", "client_files"),
     "engine": (
         "ids",
+        "home",
         "stats",
         "wheel",
         "tasks",
         "context",
         "lane",
         "listeners",
+        "stop_sign",
         "admission",
         "connection",
         "sessions",
@@ -92,7 +94,7 @@ ORDER = {
         "first_bytes",
         "serving",
     ),
-    "handlers": ("registry", "listeners", "runners", "rate_limit"),
+    "handlers": ("events", "registry", "listeners", "runners", "rate_limit", "threads", "stacks", "watchdog"),
     "adapter": (
         "codec",
         "context",

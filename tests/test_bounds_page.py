@@ -25,7 +25,15 @@ ROWS = [
 ]
 PROOFS = sorted({proof for row in ROWS for proof in PROOF.findall(row[-1])})
 # No bounds of what a client can do: the heartbeat's pace, and how long we wait for others.
-NO_BOUNDS = {"ping_interval", "request_timeout", "subscribe_timeout", "close_timeout", "cors_max_age"}
+NO_BOUNDS = {
+    "ping_interval",
+    "request_timeout",
+    "subscribe_timeout",
+    "close_timeout",
+    "cors_max_age",
+    "slow_connect",
+    "handler_threads",
+}
 
 
 def word(cell: str) -> str:

@@ -14,6 +14,9 @@
     │   └── SocketProtocolError
     └── BrokerError             the broker's: it is away, or it refuses us
 
+    UserWarning
+    └── EventWarning            the application's, probably: a handler of an event that never happens
+
 Foreign exceptions are mapped to these at the edge, with their cause kept. This module imports nothing.
 """
 
@@ -27,6 +30,7 @@ __all__ = [
     "ConfigurationError",
     "ConnectionRefused",
     "EngineProtocolError",
+    "EventWarning",
     "NotConnected",
     "PayloadError",
     "ProtocolError",
@@ -106,3 +110,10 @@ class SocketProtocolError(ProtocolError):
 
 class BrokerError(ShoalError):
     """The broker cannot be reached or refuses a command."""
+
+
+class EventWarning(UserWarning):
+    """A handler was registered for an event that never happens, by a name that was probably meant otherwise.
+
+    Such a name may be meant all the same: ``warnings.filterwarnings("ignore", category=EventWarning)``.
+    """

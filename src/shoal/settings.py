@@ -104,6 +104,8 @@ class EngineSettings:
         for field in fields(self):
             value = getattr(self, field.name)
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if field.type == "float | None" and value is not None and not (is_number and 0 <= value < math.inf):
+                raise ConfigurationError(f"{field.name}={value!r}: must be a number, 0 or more, or None")
             if field.type in ("int", "float") and not (is_number and 0 <= value < math.inf):
                 raise ConfigurationError(f"{field.name}={value!r}: must be a number, 0 or more")
             if field.type == "int":
@@ -163,6 +165,15 @@ class ServerSettings(EngineSettings):
     """First part of every channel name, so that clusters can share one broker."""
     connect_timeout: float = 45.0
     """Seconds that a new connection may take to enter its first namespace."""
+    slow_connect: float = 5.0
+    """Seconds after which a client that waits for middleware or a connect handler is logged, with the line at which
+    they wait; 0 is never."""
+    slow_handler: float | None = None
+    """Seconds that a handler may hold the event loop before it is logged with its event and stack; 0 is never.
+    ``None``: 0.1 in asyncio's debug mode (``python -X dev``, ``PYTHONASYNCIODEBUG=1``), else never, since it needs a
+    thread."""
+    handler_threads: int = 16
+    """Threads for handlers with ``thread=True``. What blocks mostly waits for a database, which serves few at once."""
     serve_client: bool = True
     """Serve the browser client beside the endpoint."""
     parser: Literal["json", "msgpack"] = "json"
@@ -250,6 +261,8 @@ class ServerSettings(EngineSettings):
             )
         if self.advertise:
             parse_address(self.advertise)
+        if self.handler_threads < 1:
+            raise ConfigurationError(f"handler_threads={self.handler_threads!r}: must be 1 or more")
         if self.log_length < 1:
             raise ConfigurationError(f"log_length={self.log_length!r}: must be 1 or more")
         if re.search(r"[\s#]", self.channel_prefix):

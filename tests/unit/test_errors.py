@@ -33,9 +33,9 @@ def test_the_tree_is_the_one_that_is_drawn() -> None:
         if inspect.isclass(kind) and issubclass(kind, errors.ShoalError) and kind is not errors.ShoalError
     }
     assert found == TREE
-    assert set(errors.__all__) == {*TREE, "ShoalError"}
+    assert set(errors.__all__) == {*TREE, "ShoalError", "EventWarning"}
     drawn = [line.split("── ")[1].split()[0] for line in (errors.__doc__ or "").splitlines() if "── " in line]
-    assert sorted(drawn) == sorted(TREE)
+    assert sorted(drawn) == sorted([*TREE, "EventWarning"])
 
 
 def test_the_package_exports_what_applications_catch_and_raise() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar, cast
 
 from ..bus import Bus, BusLimits, LogOptions, open_bus
 from ..bus.base import LogBus
@@ -29,7 +29,7 @@ from .streams import StreamsAdapter
 
 __all__ = ["Backend", "PubSub", "Recovering", "Streams", "open_backend"]
 
-log = logging.getLogger("shoal.server")
+log: Final = logging.getLogger("shoal.server")
 
 A = TypeVar("A", bound=Adapter)
 P = TypeVar("P", bound=PubSubAdapter)
@@ -92,7 +92,7 @@ class Recovering(Backend[RecoveringAdapter]):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self.recovery = Recovery(context)
+        self.recovery: Recovery = Recovery(context)
 
     def make(self, name: str, handlers: Handlers, on_empty: Callable[[], None]) -> RecoveringAdapter:
         return RecoveringAdapter(self.context, name, handlers, on_empty, self.recovery)
@@ -200,7 +200,9 @@ class Streams(Clustered[StreamsAdapter]):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self.states = StreamStates(context, self.link, self._expired) if context.settings.recovers else None
+        self.states: StreamStates | None = (
+            StreamStates(context, self.link, self._expired) if context.settings.recovers else None
+        )
 
     def _open_bus(self) -> Bus:
         bus = cast(LogBus, super()._open_bus())

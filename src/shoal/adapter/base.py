@@ -9,8 +9,9 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
+from ..engine.home import Home
 from ..errors import ConfigurationError, RoomRefused
 from ..fanout.rooms import Rooms
 from ..handlers.registry import Handlers, as_value
@@ -20,7 +21,7 @@ from .sockets import Answers, ClientState, HistoryEntry, LocalSocket, Selection
 
 __all__ = ["Adapter"]
 
-log = logging.getLogger("shoal.server")
+log: Final = logging.getLogger("shoal.server")
 
 
 S = TypeVar("S", bound=LocalSocket)
@@ -44,6 +45,7 @@ class Adapter:
         self.outgoing: set[LocalSocket] = set()
         """Sockets that listen to all events that go out."""
         self._on_empty = on_empty
+        self.home: Home = context.home
         self.emit: Callable[[LocalSocket, bytes, Sequence[bytes]], None] = context.ticker.send
         """Send an encoded event to one socket of this node."""
 

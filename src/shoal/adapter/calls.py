@@ -17,7 +17,7 @@ from .sockets import LocalSocket
 
 __all__ = ["ACTIONS", "NOTHING", "Action"]
 
-log = logging.getLogger("shoal.server")
+log: Final = logging.getLogger("shoal.server")
 
 Encode = Callable[[str, Sequence[Any], int], tuple[bytes, Sequence[bytes]]]
 

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from ..errors import PayloadError
 from ..protocol import msgpack, socketio
-from ..protocol.socketio import EVENT, RESERVED_EVENTS, Decoder, Limits, Packet
+from ..protocol.socketio import EVENT, RESERVED_EVENTS, AckId, Decoder, Limits, Packet, PacketType
 from ..settings import ServerSettings
 
 __all__ = ["Codec"]
+
+
+class Encode(Protocol):
+    """:func:`shoal.protocol.socketio.encode`, and its like."""
+
+    def __call__(
+        self, kind: PacketType, namespace: str, data: Any, ack_id: AckId | None = None
+    ) -> tuple[bytes, Sequence[bytes]]: ...
 
 
 class Codec:
@@ -21,11 +29,13 @@ class Codec:
     """
 
     def __init__(self, settings: ServerSettings) -> None:
-        self.is_msgpack = settings.parser == "msgpack"
-        self.limits = Limits(settings.max_attachments, settings.max_attachment_bytes, settings.max_depth)
-        self.encode = msgpack.encode if self.is_msgpack else socketio.encode
+        self.is_msgpack: bool = settings.parser == "msgpack"
+        self.limits: Limits = Limits(settings.max_attachments, settings.max_attachment_bytes, settings.max_depth)
+        self.encode: Encode = msgpack.encode if self.is_msgpack else socketio.encode
         """A packet as text and attachments; see :func:`shoal.protocol.socketio.encode`."""
-        self.append = msgpack.append if self.is_msgpack else socketio.append
+        self.append: Callable[[str, bytes, Sequence[bytes], bytes], tuple[bytes, Sequence[bytes]]] = (
+            msgpack.append if self.is_msgpack else socketio.append
+        )
         """An encoded event with one more argument, a text; see :func:`shoal.protocol.socketio.append`."""
 
     def encode_event(

@@ -8,8 +8,10 @@ from dataclasses import InitVar, dataclass, field
 from typing import Any
 
 from ..bus.base import BusStats
+from ..engine.home import Home
 from ..fanout.ticker import Ticker
 from ..handlers.runners import Runners
+from ..handlers.threads import Threads
 from ..settings import ServerSettings
 from .codec import Codec
 
@@ -52,6 +54,8 @@ class ServerStats(FanoutStats):
     """Events refused because their client sent more than ``max_events_per_second``."""
     connect_timeouts: int = 0
     """Connections closed because they entered no namespace within ``connect_timeout``."""
+    slow_connects: int = 0
+    """Clients that waited longer than ``slow_connect`` to be let in."""
     namespaces_refused: int = 0
     """Namespaces refused because their client is in ``max_namespaces``."""
     recovered: int = 0
@@ -89,6 +93,10 @@ class Context:
     """Collects what a turn of the loop emits."""
     runners: Runners
     """Await the coroutines of events."""
+    threads: Threads
+    """Run the handlers that want a thread."""
+    home: Home
+    """The thread of the server's loop."""
     now: Callable[[], float]
     """The loop's time in seconds."""
     spawn: Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]]

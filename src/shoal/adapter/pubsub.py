@@ -10,7 +10,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from ..cluster.link import Link
 from ..cluster.messages import Broadcast
@@ -23,7 +23,7 @@ from .sockets import Answers, Selection
 
 __all__ = ["PubSubAdapter"]
 
-log = logging.getLogger("shoal.server")
+log: Final = logging.getLogger("shoal.server")
 
 
 class PubSubAdapter(Adapter):

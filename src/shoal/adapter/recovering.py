@@ -34,7 +34,7 @@ class RecoveringAdapter(Adapter):
     ) -> None:
         super().__init__(context, name, handlers, on_empty)
         self._recovery = recovery
-        self.emit = self._emit
+        self.emit: Callable[[LocalSocket, bytes, Sequence[bytes]], None] = self._emit
 
     def broadcast(
         self,

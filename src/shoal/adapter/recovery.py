@@ -21,7 +21,7 @@ from .sockets import ClientState, LocalSocket, Selection
 
 __all__ = ["Recovery", "State", "pid_of"]
 
-log = logging.getLogger("shoal.server")
+log: Final = logging.getLogger("shoal.server")
 
 # After these a client may come back, as in Node's server; after the others it, or the application, meant to end it.
 RECOVERABLE: Final = frozenset(
@@ -59,15 +59,15 @@ class State(ClientState):
     def __init__(self, recovery: Recovery, sender: Sender, pid: str, socket: LocalSocket, since: int) -> None:
         super().__init__(pid, socket.id)
         self._recovery = recovery
-        self.sender = sender
-        self.since = since
+        self.sender: Sender = sender
+        self.since: int = since
         """The newest message that it need not be sent: those before were never for it, or it has shown that it has
         them."""
         self.socket: LocalSocket | None = socket
         """The client, while it is here; the rest is known when it has left."""
         self.rooms: frozenset[str] = frozenset()
         """Its own id among them."""
-        self.until = 0.0
+        self.until: float = 0.0
         """The time up to which it may come back."""
 
     @property
@@ -114,7 +114,7 @@ class Recovery:
         # most this long before the loss is noticed; who comes back, comes back at most so long after it.
         unnoticed = settings.ping_interval + 2 * settings.ping_timeout
         self._lifetime = settings.max_disconnection_duration + unnoticed
-        self.history = History(settings.recovery_buffer, self._lifetime)
+        self.history: History = History(settings.recovery_buffer, self._lifetime)
         self._here: dict[str, State] = {}
         self._away: dict[str, State] = {}
         """In the order in which they left, which is the one in which they expire."""

@@ -88,15 +88,15 @@ class ClientState(ABC):
     __slots__ = ("data", "pid", "previous_done", "replayed", "sid")
 
     def __init__(self, pid: str, sid: str) -> None:
-        self.pid = pid
+        self.pid: str = pid
         """The secret that it shows when it comes back."""
-        self.sid = sid
+        self.sid: str = sid
         """Its socket's id."""
         self.data: Any = None
         """What its socket's ``data`` was when it left."""
         self.previous_done: Future[None] | None = None
         """Done when the disconnect handlers of its earlier socket have run."""
-        self.replayed = 0
+        self.replayed: int = 0
         """Bytes that it had missed when it came back."""
 
     @abstractmethod

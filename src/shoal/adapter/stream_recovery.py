@@ -28,7 +28,7 @@ from .streams import StreamsAdapter, position_of
 
 __all__ = ["RecoveringStreamsAdapter"]
 
-log = logging.getLogger("shoal.server")
+log: Final = logging.getLogger("shoal.server")
 
 S = TypeVar("S", bound=LocalSocket)
 

@@ -13,7 +13,7 @@ from .sockets import ClientState, LocalSocket
 
 __all__ = ["ExpiredState", "StreamState", "expired_states", "unpack_state"]
 
-log = logging.getLogger("shoal.server")
+log: Final = logging.getLogger("shoal.server")
 
 
 class Keeper(Protocol):
@@ -98,19 +98,19 @@ class StreamState(ClientState):
 
     def __init__(self, states: Keeper, sender: Sender, pid: str, sid: str, epoch: str, since: int) -> None:
         super().__init__(pid, sid)
-        self.epoch = epoch
+        self.epoch: str = epoch
         """What ``since`` belongs to: in another one nobody can tell what it missed."""
         self._states = states
-        self.sender = sender
-        self.since = since
+        self.sender: Sender = sender
+        self.since: int = since
         """The newest number before it came: what it says was not for this client."""
         self.rooms: dict[str, int] = {}
         """Its rooms, and for each the newest number when it joined."""
         self.socket: LocalSocket | None = None
         """The client, while it is here."""
-        self.until = 0.0
+        self.until: float = 0.0
         """The time up to which it may come back, once it has left."""
-        self.is_new = True
+        self.is_new: bool = True
         """Whether the broker has never had it."""
         self.waiters: list[asyncio.Future[None]] = []
 

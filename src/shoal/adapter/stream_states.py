@@ -25,7 +25,7 @@ from .stream_state import ExpiredState, Sender, StreamState, expired_states, unp
 
 __all__ = ["StreamStates"]
 
-log = logging.getLogger("shoal.server")
+log: Final = logging.getLogger("shoal.server")
 
 HEARTBEAT_INTERVAL: Final = 2.0
 LEASE: Final = 3 * HEARTBEAT_INTERVAL  # a node that misses three is taken for dead
@@ -55,9 +55,9 @@ class StreamStates:
         self._scheduled = False
         self._task: asyncio.Task[None] | None = None
         prefix = context.settings.channel_prefix
-        self.key_prefix = f"{prefix}#states#".encode()
-        self.own_key = self.key_prefix + context.tag.encode()
-        self.moved_key = f"{prefix}#moved".encode()
+        self.key_prefix: bytes = f"{prefix}#states#".encode()
+        self.own_key: bytes = self.key_prefix + context.tag.encode()
+        self.moved_key: bytes = f"{prefix}#moved".encode()
         self._nodes_key = f"{prefix}#nodes".encode()
 
     @property

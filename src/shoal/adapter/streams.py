@@ -24,7 +24,7 @@ from .sockets import HistoryEntry, LocalSocket, Selection
 
 __all__ = ["StreamsAdapter", "position_of"]
 
-log = logging.getLogger("shoal.server")
+log: Final = logging.getLogger("shoal.server")
 
 
 MAX_DIGITS: Final = 15  # of a number in an offset: what Lua counts exactly
@@ -47,7 +47,7 @@ class StreamsAdapter(PubSubAdapter):
     ) -> None:
         super().__init__(context, name, handlers, on_empty, link)
         self._log_link = link
-        self.emit = self._emit
+        self.emit: Callable[[LocalSocket, bytes, Sequence[bytes]], None] = self._emit
 
     # ---- events
 

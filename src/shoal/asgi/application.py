@@ -50,7 +50,7 @@ class EngineApp:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         kind = scope["type"]
         if kind == "lifespan":
-            await answer_lifespan(receive, send, _nothing, self._engine.close)
+            await answer_lifespan(receive, send, self._begin, self._engine.close)
         elif kind == "websocket":
             if self._path(scope) == self._engine.settings.path:
                 await serve_websocket(self._engine, scope, receive, send)
@@ -59,6 +59,9 @@ class EngineApp:
                 await send({"type": "websocket.close"})
         elif kind == "http":
             await self._answer(scope, receive, send)
+
+    async def _begin(self) -> None:
+        self._engine.begin()
 
     async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
         path, root = self._path(scope), self._engine.settings.path
@@ -84,6 +87,7 @@ class EngineApp:
             response = refuse(engine, refusal, request)
             await respond(send, response.status, response.body, [*response.headers, *headers])
         else:
+            engine.listen(send)
             await serve_polling(engine, request, headers, receive, send)
 
 
@@ -135,7 +139,3 @@ class ASGIApp:
                 await self._stop()
 
         await answer_lifespan(receive, send, start, stop)
-
-
-async def _nothing() -> None:
-    """An engine needs no start."""

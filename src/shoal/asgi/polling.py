@@ -98,7 +98,7 @@ class WaitingGet:
         self._receive = receive
         self._future: asyncio.Future[list[Packet] | None] = asyncio.get_running_loop().create_future()
         self._watcher: asyncio.Task[None] | None = None
-        self.slot = -1
+        self.slot: int = -1
 
     async def packets(self) -> list[Packet] | None:
         """Wait for packets; ``None`` when polling has ended."""

@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
+from ..engine.connection import Connection
 from ..engine.context import EngineContext
 from ..engine.lane import MESSAGE_TOO_BIG, NORMAL_CLOSURE
 from ..engine.websocket import WebSocketLane, ignore
@@ -19,7 +21,7 @@ from ..protocol.engineio import Packet
 
 __all__ = ["AsgiLane"]
 
-log = logging.getLogger("shoal.engine")
+log: Final = logging.getLogger("shoal.engine")
 
 
 class AsgiLane(WebSocketLane):
@@ -168,7 +170,7 @@ class AsgiLane(WebSocketLane):
 
     def start_close(self, code: int = NORMAL_CLOSURE) -> None:
         self._code = code
-        self.receive = ignore
+        self.receive: Callable[[bytes], None] = ignore
         self._closing = True
         self._resumed.set()
         self._wake()
@@ -182,7 +184,7 @@ class AsgiLane(WebSocketLane):
             self._reader.cancel()
 
     def close(self, *, abort: bool = False, code: int = NORMAL_CLOSURE) -> None:
-        self.connection = None
+        self.connection: Connection | None = None
         if abort:
             self._waiting.clear()
         self.start_close(code)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from .base import BusStats
 
@@ -16,7 +16,7 @@ __all__ = ["Backlog"]
 
 Item = TypeVar("Item")
 
-logger = logging.getLogger("shoal.bus")
+logger: Final = logging.getLogger("shoal.bus")
 
 
 class Backlog(Generic[Item]):
@@ -32,8 +32,8 @@ class Backlog(Generic[Item]):
     __slots__ = ("_dropped", "_items", "_label", "_measure", "_stats", "limit", "size")
 
     def __init__(self, limit: int, measure: Callable[[Item], int], stats: BusStats, label: str) -> None:
-        self.limit = limit
-        self.size = 0
+        self.limit: int = limit
+        self.size: int = 0
         self._items: deque[Item] = deque()
         self._measure = measure
         self._stats = stats

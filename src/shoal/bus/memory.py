@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import ClassVar
+from typing import ClassVar, Final
 from weakref import WeakValueDictionary
 
 from .backlog import Backlog
@@ -18,7 +18,7 @@ __all__ = ["MemoryBus", "MemoryHub"]
 
 Message = tuple[str, bytes]
 
-logger = logging.getLogger("shoal.bus")
+logger: Final = logging.getLogger("shoal.bus")
 
 
 class MemoryHub:
@@ -67,8 +67,8 @@ class MemoryBus:
     """
 
     def __init__(self, hub: MemoryHub | None = None, *, limits: BusLimits = DEFAULT_LIMITS) -> None:
-        self.up = False
-        self.stats = BusStats()
+        self.up: bool = False
+        self.stats: BusStats = BusStats()
         self._hub = hub or MemoryHub()
         self._channels: set[str] = set()
         self._outgoing: Backlog[Message] = Backlog(limits.buffer_bytes, _size, self.stats, "memory bus")

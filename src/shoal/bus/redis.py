@@ -12,7 +12,7 @@ import logging
 import math
 import random
 import secrets
-from typing import Any
+from typing import Any, Final
 
 from ..errors import BrokerError
 from .base import CLOSE_FLUSH, DEFAULT_LIMITS, BusLimits, BusStats, OnMessage, OnState
@@ -29,7 +29,7 @@ PROBE_TICKS = 4
 DOUBLINGS = 30
 """Beyond this many failures the pause between two attempts is at its bound with any options."""
 
-logger = logging.getLogger("shoal.bus")
+logger: Final = logging.getLogger("shoal.bus")
 
 
 class RedisBus:
@@ -44,8 +44,8 @@ class RedisBus:
     """
 
     def __init__(self, url: str, *, limits: BusLimits = DEFAULT_LIMITS) -> None:
-        self.up = False
-        self.stats = BusStats()
+        self.up: bool = False
+        self.stats: BusStats = BusStats()
         self._endpoint = Endpoint.parse(url)
         self._limits = limits
         self._label = f"broker {self._endpoint.label}"

@@ -32,7 +32,7 @@ SLICE_MESSAGES: Final = 500
 Answer = Callable[[Any], None]
 """Takes an answer of the broker, or a :class:`BrokerError`."""
 
-logger = logging.getLogger("shoal.bus")
+logger: Final = logging.getLogger("shoal.bus")
 
 
 class PipelineLink(RedisLink):

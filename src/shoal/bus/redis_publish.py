@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Final
 
 from .backlog import Backlog
 from .base import BusStats, encode_channel
@@ -22,7 +23,7 @@ READ_SIZE = 16 * 1024
 ANSWER_LENGTH = 64 * 1024
 """Bytes of one line of an answer. No broker's is longer."""
 
-logger = logging.getLogger("shoal.bus")
+logger: Final = logging.getLogger("shoal.bus")
 
 
 class PublishLink(RedisLink):
@@ -38,7 +39,7 @@ class PublishLink(RedisLink):
 
     def __init__(self, publisher: Publisher, on_lost: Callable[[str], None]) -> None:
         super().__init__("publisher", on_lost, read_size=READ_SIZE)
-        self.confirmed = 0
+        self.confirmed: int = 0
         self._publisher = publisher
         self._tail = b""
 

@@ -29,7 +29,7 @@ CATCH_UP_BYTES: Final = 64 * 1024 * 1024
 """What a node reads at most when its link is back; it waits in memory until the last log was read. A node that missed
 more lets its clients come back one by one."""
 
-logger = logging.getLogger("shoal.bus")
+logger: Final = logging.getLogger("shoal.bus")
 
 OnEntry = Callable[[int, bytes], None]
 """Takes a message's number and its payload."""
@@ -64,11 +64,11 @@ class RedisStreamsBus(RedisBus):
         super().__init__(f"{scheme.partition('+')[0]}://{rest}", limits=limits)
         self._label = f"broker {self._endpoint.label.replace('://', '+streams://', 1)}"
         self.options = options
-        self.epoch = ""
+        self.epoch: str = ""
         """What the broker's count belongs to; empty before the first link."""
-        self.epochs = 0
+        self.epochs: int = 0
         """Times that the broker was found to have lost its memory, or a part of it."""
-        self.pipeline = Pipeline(
+        self.pipeline: Pipeline = Pipeline(
             limits.buffer_bytes, self.stats, self._label, options, self._subscriptions, self._is_refused
         )
         self._publisher = self.pipeline  # type: ignore[assignment] # what the base asks of a publisher, it can
@@ -76,7 +76,7 @@ class RedisStreamsBus(RedisBus):
         """Names the logs that this node must not miss anything of."""
         self.on_entry: OnEntry = _ignore
         self.on_gap: OnGap = _ignore
-        self.catching_up = False
+        self.catching_up: bool = False
         self._pending: list[tuple[int, bytes]] = []
         """What arrives while logs are read."""
 

@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 import hiredis
 
@@ -25,7 +25,7 @@ CHANNELS_PER_COMMAND = 500
 CHANNELS_IN_FLIGHT = 10_000
 """A broker hangs up on a subscriber that 32 MB of answers wait for; these are one."""
 
-logger = logging.getLogger("shoal.bus")
+logger: Final = logging.getLogger("shoal.bus")
 
 
 class SubscribeLink(RedisLink):

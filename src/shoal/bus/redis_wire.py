@@ -44,9 +44,9 @@ class RedisLink(asyncio.BufferedProtocol):
 
     def __init__(self, role: str, on_lost: Callable[[str], None], *, read_size: int) -> None:
         self.role = role
-        self.paused = False
-        self.buffer = bytearray(read_size)
-        self.reader = hiredis.Reader(notEnoughData=MORE)
+        self.paused: bool = False
+        self.buffer: bytearray = bytearray(read_size)
+        self.reader: hiredis.Reader = hiredis.Reader(notEnoughData=MORE)
         self._transport: asyncio.Transport | None = None
         self._gone: asyncio.Future[None] | None = None  # there is a socket until it is done
         self._on_lost: Callable[[str], None] | None = on_lost

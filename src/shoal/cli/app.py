@@ -9,7 +9,7 @@ import importlib
 import importlib.util
 import os
 import sys
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -51,7 +51,7 @@ class _Commands(TyperGroup):
         return typer.main.get_command(program)
 
 
-app = typer.Typer(
+app: Final = typer.Typer(
     cls=_Commands,
     add_completion=False,
     no_args_is_help=True,

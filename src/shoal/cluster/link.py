@@ -39,7 +39,7 @@ __all__ = ["Link"]
 
 AnyEnvelope = Broadcast | Hello | Leave | Request | Reply | Claimed
 
-log = logging.getLogger("shoal.cluster")
+log: Final = logging.getLogger("shoal.cluster")
 
 # A turn that publishes more than this sends at once, so that one message stays far below what a broker takes.
 FLUSH_SIZE: Final = 256 * 1024
@@ -66,7 +66,7 @@ class Link:
         deliver: Callable[[Broadcast], None],
         on_state: Callable[[bool], None],
     ) -> None:
-        self.bus = bus
+        self.bus: Bus = bus
         self.tag = tag
         self.prefix = prefix
         self._own = sender_prefix(tag)
@@ -81,13 +81,13 @@ class Link:
         self._size = 0
         self._scheduled = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.peers = Peers(Hello(node), self._send_to_all)
-        self.requests = Requests(self.peers, self._send_to_all, self._reply)
-        self.unreadable = 0
+        self.peers: Peers = Peers(Hello(node), self._send_to_all)
+        self.requests: Requests = Requests(self.peers, self._send_to_all, self._reply)
+        self.unreadable: int = 0
         """Messages that were no message of a node."""
-        self.received = 0
+        self.received: int = 0
         """Envelopes of other nodes."""
-        self.published = 0
+        self.published: int = 0
         """Envelopes published."""
 
     @property

@@ -21,7 +21,7 @@ from .messages import Broadcast, Claimed, Message, channel_of, decode, encode, r
 
 __all__ = ["BEHIND_ALL", "Entry", "LogLink", "Position", "log_of"]
 
-log = logging.getLogger("shoal.cluster")
+log: Final = logging.getLogger("shoal.cluster")
 
 # Own broadcasts that have not come back, which a socket that leaves is given at once: those of the last turns.
 MAX_PENDING: Final = 1_000
@@ -61,6 +61,9 @@ class LogLink(Link):
         on_state: Told when the link comes up and goes down.
     """
 
+    received: int
+    unreadable: int
+
     def __init__(
         self,
         bus: LogBus,
@@ -73,7 +76,7 @@ class LogLink(Link):
         on_state: Callable[[bool], None],
     ) -> None:
         super().__init__(bus, tag, node, prefix, deliver, on_state)
-        self.log_bus = bus
+        self.log_bus: LogBus = bus
         self._deliver_entry = deliver_entry
         self._on_claimed = on_claimed
         self._groups = 0

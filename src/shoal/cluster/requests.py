@@ -22,7 +22,7 @@ from .peers import Peers
 
 __all__ = ["Answer", "Replies", "Requests"]
 
-log = logging.getLogger("shoal.cluster")
+log: Final = logging.getLogger("shoal.cluster")
 
 Answer = Callable[[Any, float], Awaitable[Any]]
 """Answers one kind of request: takes its body and the seconds that there are, returns the reply's body."""

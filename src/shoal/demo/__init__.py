@@ -7,6 +7,8 @@ API only, as any application would, and refuses to know how many servers there a
 
 from __future__ import annotations
 
+from typing import Final
+
 from shoal import Server
 
 from .chat import open_chat
@@ -14,5 +16,5 @@ from .page import Page
 
 __all__ = ["app", "io"]
 
-io = Server()
-app = io.asgi(Page(while_serving=open_chat(io).publishing))
+io: Final = Server()
+app: Final = io.asgi(Page(while_serving=open_chat(io).publishing))

@@ -22,7 +22,7 @@ from .tasks import is_cancelled
 
 __all__ = ["BAD_REQUEST", "UNKNOWN_SID", "Admission", "Refusal"]
 
-log = logging.getLogger("shoal.engine")
+log: Final = logging.getLogger("shoal.engine")
 
 SUPPORTED_VERSION: Final = "4"
 

@@ -7,20 +7,23 @@ means is up to whoever takes a new session. Reading requests is left to :mod:`sh
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Generic, TypeVar
 
 from ..fanout.outbox import OutboxStats
 from ..http.request import Request
+from ..protocol.session import State
 from ..settings import EngineSettings
+from ..signatures import require_signature
 from .admission import Admission
 from .connection import Connection
-from .context import new_context
+from .context import EngineContext, new_context
 from .forwarder import Forwarder
 from .ids import new_tag, session_prefix
 from .listeners import F, Handler, Listeners
 from .sessions import SessionTable
 from .stats import EngineStats
+from .stop_sign import StopSign
 
 __all__ = ["BaseEngine"]
 
@@ -37,6 +40,7 @@ PUBLIC: Final = frozenset(
         "outbox_stats",
         "refused",
         "run",
+        "serve",
         "sessions",
         "settings",
         "stats",
@@ -59,7 +63,12 @@ class BaseEngine(Generic[S]):
         node: Name of the node, for session ids to begin with; see :func:`.ids.session_prefix`.
     """
 
-    EVENTS: tuple[str, ...] = ("connection_error", "headers", "initial_headers")
+    EVENTS: Mapping[str, tuple[str, ...]] = {
+        "connection_error": ("refusal", "request"),
+        "headers": ("headers", "request"),
+        "initial_headers": ("headers", "request"),
+    }
+    """The events that there are, and what their handlers are called with."""
 
     def __init__(
         self,
@@ -71,14 +80,33 @@ class BaseEngine(Generic[S]):
         self.settings = settings
         """Its options. Frozen."""
         self.on_session = on_session
-        self.tag = new_tag()
-        self.context = new_context(settings, settle)
+        self.tag: str = new_tag()
+        self.context: EngineContext = new_context(settings, settle)
         self.stats: EngineStats = self.context.stats
         """What it has counted."""
-        self.listeners = Listeners(self.EVENTS, self.context.tasks)
-        self.table = SessionTable(self.context, session_prefix(node, self.tag))
-        self.admission = Admission(settings, self.stats, self.table.addresses, self.listeners)
-        self.forwarder = Forwarder(self.context, self.tag)
+        self.listeners: Listeners = Listeners(self.EVENTS, self.context.tasks)
+        self.table: SessionTable = SessionTable(self.context, session_prefix(node, self.tag))
+        self.admission: Admission = Admission(settings, self.stats, self.table.addresses, self.listeners)
+        self.forwarder: Forwarder = Forwarder(self.context, self.tag)
+
+        self._stop_sign = StopSign(self._stop_polling)
+        self.hears_signals: bool = True
+        """Whether :meth:`begin` looks out for the server's end; not where the server tells it."""
+
+    def begin(self) -> None:
+        """The server begins to serve: see that it is told to stop, and answer the polls that wait, then."""
+        if self.hears_signals:
+            self._stop_sign.watch()
+
+    def listen(self, send: Any) -> None:
+        """As :meth:`begin`, to a server that tells it to those who ask what it gave as ASGI's ``send``."""
+        self._stop_sign.listen(send)
+
+    def _stop_polling(self) -> None:
+        for connection in list(self.sessions.values()):
+            if connection.state is not State.WEBSOCKET:
+                connection.close("server shutting down")
+        self.forwarder.stop()
 
     def __dir__(self) -> list[str]:
         return sorted(PUBLIC & {*super().__dir__()})
@@ -120,6 +148,8 @@ class BaseEngine(Generic[S]):
 
     @allow_request.setter
     def allow_request(self, function: Callable[[Request], Any] | None) -> None:
+        if function is not None:
+            require_signature(function, "allow_request", ("request",))
         self.admission.allow_request = function
 
     def extra_headers(self, request: Request, *, first: bool, sid: str | None = None) -> list[tuple[str, str]]:
@@ -141,6 +171,7 @@ class BaseEngine(Generic[S]):
 
     async def close(self, reason: str = "server shutting down") -> None:
         """Close every session and stop all tasks. The engine can be used again afterwards, on another loop too."""
+        self._stop_sign.forget()
         for connection in list(self.sessions.values()):
             connection.close(reason)
         self.forwarder.close()

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any, Final
+from threading import get_ident
+from typing import Any, Final, TypeVar, overload
 
 from ..errors import EngineProtocolError
 from ..fanout.outbox import Outbox
@@ -22,7 +23,9 @@ from .lane import INVALID_DATA, NORMAL_CLOSURE, Lane
 
 __all__ = ["Connection", "is_utf8"]
 
-log = logging.getLogger("shoal.engine")
+log: Final = logging.getLogger("shoal.engine")
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 MESSAGE: Final = ord(engineio.MESSAGE)
 PING: Final = ord(engineio.PING)
@@ -82,14 +85,14 @@ class Connection(Session):
     ) -> None:
         settings = context.settings
         super().__init__(sid, state, context.wheel.now(), settings.ping_interval, settings.ping_timeout)
-        self.context = context
+        self.context: EngineContext = context
         self._forget = forget
-        self.request = request
-        self.outbox = Outbox(context.outbox_rules, self)
+        self.request: Request = request
+        self.outbox: Outbox = Outbox(context.outbox_rules, self)
         self.lane: Lane | None = None
         """What carries it at the moment; ``None`` before the first one and after the end."""
-        self.slot = -1
-        self.paused = False
+        self.slot: int = -1
+        self.paused: bool = False
         """Whether nothing is read from the client, so that its pongs cannot arrive."""
         self.on_text: Callable[[bytes], None] = _nothing
         """Takes a text message as UTF-8, Engine.IO's ``4`` still in front."""
@@ -130,6 +133,12 @@ class Connection(Session):
         """Bytes that wait for the client, here and in the transport."""
         return self.outbox.held_size + (self.lane.buffered if self.lane is not None else 0)
 
+    @overload
+    def on(self, event: str, function: None = None) -> Callable[[F], F]: ...
+
+    @overload
+    def on(self, event: str, function: F) -> F: ...
+
     def on(self, event: str, function: Callable[..., Any] | None = None) -> Any:
         """Register a plain function for ``upgrade`` (transport's name) or ``close`` (reason) of this connection.
 
@@ -151,7 +160,9 @@ class Connection(Session):
                 log.exception("a listener of %r failed", event)
 
     def send(self, data: str | bytes) -> None:
-        """Send one message, text or binary. After the session's end it is ignored."""
+        """Send one message, text or binary. After the session's end it is ignored. May be called from any thread."""
+        if get_ident() != self.context.home.thread and self.context.home.move(self.send, data):
+            return
         self.outbox.packet(engineio.MESSAGE + data if isinstance(data, str) else bytes(data))
 
     def attach(
@@ -179,7 +190,12 @@ class Connection(Session):
         Args:
             reason: Passed to ``on_close``.
             abort: Drop what waits, and the connection with it: for peers that do not read.
+
+        May be called from any thread.
         """
+        home = self.context.home
+        if get_ident() != home.thread and home.move(self._close, reason, abort, NORMAL_CLOSURE):
+            return
         self._close(reason, abort, NORMAL_CLOSURE)
 
     def _close(self, reason: str, abort: bool, code: int) -> None:
@@ -298,7 +314,7 @@ class Connection(Session):
         """The session's deadline has come."""
         heartbeat = self.check_heartbeat(now)
         if heartbeat is Heartbeat.TIMEOUT and self.paused:
-            self.due = now + self.ping_timeout  # we paused reading, so the pong was not read
+            self.due: float = now + self.ping_timeout  # we paused reading, so the pong was not read
         elif heartbeat is Heartbeat.TIMEOUT:
             self.context.stats.ping_timeouts += 1
             self.close("ping timeout", abort=True)

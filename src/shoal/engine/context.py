@@ -8,17 +8,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from ..fanout.outbox import OutboxRules, OutboxStats
 from ..settings import EngineSettings
+from .home import Home
 from .stats import EngineStats
 from .tasks import Tasks
 from .wheel import Wheel
 
 __all__ = ["EngineContext", "OnceLog", "new_context"]
 
-log = logging.getLogger("shoal.engine")
+log: Final = logging.getLogger("shoal.engine")
 
 
 class OnceLog:
@@ -44,6 +45,8 @@ class EngineContext:
     stats: EngineStats
     outbox_rules: OutboxRules
     wheel: Wheel
+    home: Home
+    """The thread of its loop."""
     tasks: Tasks
     log_once: OnceLog
     settle: Callable[[], None]
@@ -52,11 +55,13 @@ class EngineContext:
 
 def new_context(settings: EngineSettings, settle: Callable[[], None]) -> EngineContext:
     """The context of a new engine."""
+    home = Home()
     return EngineContext(
         settings,
         EngineStats(),
         OutboxRules(settings.max_outbox, settings.outbox_policy, OutboxStats()),
-        Wheel(min(0.5, max(0.005, min(settings.ping_interval, settings.ping_timeout) / 20))),
+        Wheel(min(0.5, max(0.005, min(settings.ping_interval, settings.ping_timeout) / 20)), home),
+        home,
         Tasks(),
         OnceLog(),
         settle,

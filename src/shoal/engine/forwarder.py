@@ -196,8 +196,14 @@ class Forwarder:
                 stats.forward_refused += 1
                 return BUSY
 
+    def stop(self) -> None:
+        """Give up what waits for an answer: this node is told to stop, and the clients have to go elsewhere."""
+        for _, peer in list(self._peers.values()):
+            peer.stop()
+
     def close(self) -> None:
-        """Close all connections that nobody uses."""
+        """Close all connections."""
+        self.stop()
         for tag in list(self._peers):
             self._drop(tag)
 

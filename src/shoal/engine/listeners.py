@@ -8,16 +8,17 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextvars import copy_context
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from ..errors import ConfigurationError
+from ..signatures import require_signature
 from .tasks import Tasks, is_cancelled
 
 __all__ = ["Listeners"]
 
-log = logging.getLogger("shoal.engine")
+log: Final = logging.getLogger("shoal.engine")
 
 Handler = Callable[..., Any]
 F = TypeVar("F", bound=Handler)
@@ -27,13 +28,13 @@ class Listeners:
     """Handlers by event.
 
     Args:
-        events: The names that there are.
+        events: The names that there are, each with what its handlers are called with.
         tasks: Run the coroutines of :meth:`notify`.
     """
 
     __slots__ = ("_events", "_handlers", "_tasks")
 
-    def __init__(self, events: tuple[str, ...], tasks: Tasks) -> None:
+    def __init__(self, events: Mapping[str, tuple[str, ...]], tasks: Tasks) -> None:
         self._events = events
         self._tasks = tasks
         self._handlers: dict[str, list[Handler]] = {}
@@ -50,12 +51,13 @@ class Listeners:
         """A decorator that registers a handler.
 
         Raises:
-            ConfigurationError: There is no such event.
+            ConfigurationError: There is no such event, or the handler cannot be called for it.
         """
         if event not in self._events:
             raise ConfigurationError(f"unknown event {event!r}; the events are {', '.join(self._events)}")
 
         def register(handler: F) -> F:
+            require_signature(handler, f"the handler of {event!r}", self._events[event])
             self._handlers.setdefault(event, []).append(handler)
             return handler
 

@@ -84,7 +84,7 @@ class Peer:
         wheel, tasks: The engine's.
     """
 
-    __slots__ = ("_address", "_idle", "_tasks", "bytes", "key", "limits", "requests", "wheel")
+    __slots__ = ("_address", "_idle", "_tasks", "_waiting", "bytes", "key", "limits", "requests", "wheel")
 
     def __init__(
         self, address: tuple[str, int, bool], key: bytes, limits: ForwardLimits, wheel: Wheel, tasks: Tasks
@@ -95,6 +95,7 @@ class Peer:
         self.wheel = wheel
         self._tasks = tasks
         self._idle: list[PeerConnection] = []
+        self._waiting: set[PeerConnection] = set()
         self.requests = 0
         """Requests without an answer, and WebSockets."""
         self.bytes = 0
@@ -113,8 +114,18 @@ class Peer:
             if idle.usable:
                 connection = idle
                 break
+        self._waiting.add(connection)
         connection.begin(data, proof, take)
         return connection
+
+    def answered(self, connection: PeerConnection) -> None:
+        """A connection waits for no answer any more."""
+        self._waiting.discard(connection)
+
+    def stop(self) -> None:
+        """Give up what waits for an answer."""
+        for connection in list(self._waiting):
+            connection.fail(Failure.GONE)
 
     def connect(self, protocol: asyncio.Protocol, fail: Callable[[Failure], None]) -> None:
         """Connect; ``fail`` is told when that comes to nothing."""
@@ -223,6 +234,7 @@ class PeerConnection(asyncio.Protocol):
         self._peer.bytes += size
 
     def _uncount(self) -> None:
+        self._peer.answered(self)
         self._peer.requests -= 1
         self._count(-self._size)
 

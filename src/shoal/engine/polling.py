@@ -30,7 +30,7 @@ from .lane import NORMAL_CLOSURE
 
 __all__ = ["POST_REFUSED", "PollingLane", "answer_poll", "decode_post", "payload_response", "refuse"]
 
-log = logging.getLogger("shoal.engine")
+log: Final = logging.getLogger("shoal.engine")
 
 Answer = Callable[[list[Packet] | None], bool]
 
@@ -100,12 +100,12 @@ class PollingLane:
     def __init__(self, connection: Connection, final_packets: dict[str, list[Packet]]) -> None:
         self._connection = connection
         self._final_packets = final_packets
-        self.slot = -1
+        self.slot: int = -1
         self.poll: Answer | None = None
         """Answers the GET that waits: with packets, or ``None`` when polling has ended. False if that is too late."""
-        self.probed = False
+        self.probed: bool = False
         """Whether a WebSocket has sent its probe."""
-        self.posting = False
+        self.posting: bool = False
         """Whether a POST is being taken."""
         self._client_closed = False
         """Whether the client has sent a close packet."""

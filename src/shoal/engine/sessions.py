@@ -31,7 +31,7 @@ class SessionTable:
     def __init__(self, context: EngineContext, prefix: str) -> None:
         self._context = context
         self._on_end = self._forget  # one for all sessions
-        self.prefix = prefix
+        self.prefix: str = prefix
         """What session ids begin with; see :func:`.ids.session_prefix`."""
         self.by_id: dict[str, Connection] = {}
         self.addresses: Counter[str] = Counter()

@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, Final
 
 __all__ = ["Tasks", "is_cancelled"]
 
-log = logging.getLogger("shoal.engine")
+log: Final = logging.getLogger("shoal.engine")
 
 
 class Tasks:

@@ -68,9 +68,9 @@ class WebSocketLane(ABC):
     """Whether :meth:`write` takes frames, joined at will, or a list of packets."""
 
     def __init__(self, context: EngineContext) -> None:
-        self.context = context
-        self.slot = -1
-        self.text_only = False
+        self.context: EngineContext = context
+        self.slot: int = -1
+        self.text_only: bool = False
         """Whether binary goes as base64 text: the client asked for it with ``b64=1`` (engine.io 6.6, ``Transport``)."""
         self.connection: Connection | None = None
         self.receive: Callable[[bytes], None] = ignore

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Protocol
+from typing import Final, Protocol
+
+from .home import Home
 
 __all__ = ["Timed", "Wheel"]
 
-log = logging.getLogger("shoal.engine")
+log: Final = logging.getLogger("shoal.engine")
 
 
 class Timed(Protocol):
@@ -29,12 +31,14 @@ class Wheel:
 
     Args:
         resolution: Width of a bucket in seconds. A deadline is met at most this much late.
+        home: Told of each event loop that the wheel is used on.
     """
 
-    __slots__ = ("_buckets", "_loop", "_next", "_timer", "resolution")
+    __slots__ = ("_buckets", "_home", "_loop", "_next", "_timer", "resolution")
 
-    def __init__(self, resolution: float) -> None:
-        self.resolution = resolution
+    def __init__(self, resolution: float, home: Home | None = None) -> None:
+        self._home = home
+        self.resolution: float = resolution
         self._buckets: dict[int, set[Timed]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -49,6 +53,8 @@ class Wheel:
         if loop is not self._loop:
             self.close()
             self._loop = loop
+            if self._home is not None:
+                self._home.begin(loop)
         return loop.time()
 
     def place(self, item: Timed, when: float) -> None:

@@ -63,11 +63,11 @@ class History:
         self._limit = limit
         self._lifetime = lifetime
         self._entries: deque[Entry] = deque()
-        self.last = 0
+        self.last: int = 0
         """Offset of the newest message."""
-        self.forgotten = 0
+        self.forgotten: int = 0
         """Offset of the newest message that had to make room, so that somebody may have missed it."""
-        self.size = 0
+        self.size: int = 0
         """Bytes that all of them take."""
 
     def __len__(self) -> int:

@@ -74,18 +74,18 @@ class Outbox:
     )
 
     def __init__(self, rules: OutboxRules, owner: Owner) -> None:
-        self.rules = rules
+        self.rules: OutboxRules = rules
         self.owner: Owner | None = owner
-        self.framed = False
+        self.framed: bool = False
         """Whether the lane takes WebSocket frames (bytes, joined at will) or packets (a list of them)."""
-        self.writable = False
+        self.writable: bool = False
         self.write: Lane = self._hold
-        self.descriptor = -1
+        self.descriptor: int = -1
         """The socket's, as long as bytes may be written to it past the lane: nothing waits before them. Else -1."""
         self.pending: list[Any] = []
         """Collected in this turn of the loop, in order: frames or packets."""
         self.held: list[Any] = []
-        self.held_size = 0
+        self.held_size: int = 0
         self._lane: Lane = _discard
         self._descriptor = -1
 

@@ -66,7 +66,7 @@ class Ring:
     )
 
     def __init__(self) -> None:
-        self.failed = False
+        self.failed: bool = False
         """Whether the kernel did not take all that it was given. Then the ring must not be used again."""
         self._fd, self._pid = -1, os.getpid()
         if not sys.platform.startswith("linux"):

@@ -32,10 +32,10 @@ class Batch:
     __slots__ = ("_packets", "caught_up", "excluded", "frames", "members", "messages", "rooms", "table", "volatile")
 
     def __init__(self, table: Rooms[Any], rooms: tuple[str, ...], excluded: tuple[str, ...], volatile: bool) -> None:
-        self.table = table
-        self.rooms = rooms
-        self.excluded = excluded
-        self.volatile = volatile
+        self.table: Rooms[Any] = table
+        self.rooms: tuple[str, ...] = rooms
+        self.excluded: tuple[str, ...] = excluded
+        self.volatile: bool = volatile
         self.members: Mapping[Any, Outbox] = table.select(rooms, excluded)
         self.messages: list[tuple[bytes, Sequence[bytes]]] = []
         self.frames: list[bytes] = []
@@ -104,8 +104,8 @@ class Ticker:
         self._batch: Batch | None = None
         self._size = 0
         self._dirty: list[Outbox] = []
-        self.broadcasts = 0
-        self.deliveries = 0
+        self.broadcasts: int = 0
+        self.deliveries: int = 0
 
     def broadcast(
         self,

@@ -54,7 +54,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._current: Any = None
         """The cycle of the request that is being answered. uvicorn keeps only the last one that it read."""
         self._head_timer: asyncio.TimerHandle | None = None
-        self.reading = False
+        self.reading: bool = False
         """Whether the parser is inside of a request, or has handed the connection over."""
 
     def connection_made(self, transport: asyncio.Transport, due: float | None = None) -> None:  # type: ignore[override]

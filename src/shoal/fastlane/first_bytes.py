@@ -48,7 +48,7 @@ class FirstBytesProtocol(UpgradeProtocol):
 
     def __init__(self, engine: BaseEngine[Any], stock: Any, **arguments: Any) -> None:
         super().__init__(engine, stock, **arguments)
-        self.slot = -1
+        self.slot: int = -1
         self._head_due = 0.0
         """When the head of the first request must be there."""
 

@@ -8,6 +8,7 @@ The plain twin is ``uvicorn module:app``; ``tests/interop`` runs the same cases 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import gc
@@ -29,9 +30,9 @@ from .bounded_http import BoundedHttp
 from .first_bytes import FirstBytesProtocol
 from .upgrade import UpgradeProtocol
 
-__all__ = ["run"]
+__all__ = ["run", "serve"]
 
-log = logging.getLogger("shoal.engine")
+log: Final = logging.getLogger("shoal.engine")
 
 BACKLOG: Final = 2048
 # Requests that are being answered get this long when the server stops; connections are told to close at once.
@@ -62,10 +63,84 @@ def run(
         ssl_certfile, ssl_keyfile: PEM files; with them, TLS.
 
     Raises:
-        ConfigurationError: An address cannot be listened on, or ``app`` is no ASGI application.
+        ConfigurationError: An address cannot be listened on, ``app`` is no ASGI application, or a loop runs here.
     """
+    with contextlib.suppress(RuntimeError):
+        asyncio.get_running_loop()
+        raise ConfigurationError(
+            "run() starts an event loop, and one is running here already: write `await io.serve(...)`, which takes the "
+            "same arguments, or call run() outside of asyncio"
+        )
+    with _ready(app, host, port, shared_port, log_level, on_started, ssl_certfile, ssl_keyfile) as (server, sockets):
+        # What is here once it listens stays until the end: the collector need not look through it each time that many
+        # clients come.
+        server.before_started = gc.freeze
+        with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again after an orderly stop
+            server.run(sockets=sockets)
+        if not server.started:
+            sys.exit(1)
+
+
+async def serve(
+    app: Any,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    *,
+    shared_port: int | None = None,
+    log_level: str = "info",
+    on_started: Callable[[], None] | None = None,
+    ssl_certfile: str | None = None,
+    ssl_keyfile: str | None = None,
+) -> None:
+    """As :func:`run`, on the loop that runs.
+
+    Returns after SIGINT or SIGTERM, which it leaves to others in any thread but the main one. Cancelled, it stops in
+    order first; cancelled again, it does not wait for what is still under way.
+
+    Raises:
+        ConfigurationError: As for :func:`run`, or the application has failed to start.
+    """
+    with _ready(app, host, port, shared_port, log_level, on_started, ssl_certfile, ssl_keyfile) as (server, sockets):
+        task = asyncio.create_task(_serve(server, sockets))
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await _stop(server, task)
+            raise
+
+
+async def _serve(server: _Server, sockets: list[socket.socket]) -> None:
+    # uvicorn exits, or in older versions returns, where the application fails to start.
+    with contextlib.suppress(SystemExit):
+        await server.serve(sockets=sockets)
+    if not server.started:
+        raise ConfigurationError("the application has failed to start; the log says why")
+
+
+async def _stop(server: _Server, task: asyncio.Task[None]) -> None:
+    server.should_exit = True
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            server.force_exit = True
+
+
+@contextlib.contextmanager
+def _ready(
+    app: Any,
+    host: str,
+    port: int,
+    shared_port: int | None,
+    log_level: str,
+    on_started: Callable[[], None] | None,
+    ssl_certfile: str | None,
+    ssl_keyfile: str | None,
+) -> Iterator[tuple[_Server, list[socket.socket]]]:
+    """A server for an application, with the sockets that it listens on for the length of the block."""
     if not callable(app):
         raise ConfigurationError(f"{type(app).__name__} is no ASGI application")
+    engine = engine_of(app)
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(_listen(host, port, shared=False))]
         if (engine := engine_of(app)) is not None:
@@ -74,7 +149,7 @@ def run(
             sockets.append(stack.enter_context(_listen(host, shared_port, shared=True)))
         config = uvicorn.Config(
             app,
-            lifespan="on" if engine_of(app) is not None else "auto",
+            lifespan="on" if engine is not None else "auto",
             ws=_websocket_class(app),
             http=_http_class(app),
             log_level=log_level,
@@ -82,17 +157,13 @@ def run(
             access_log=False,
             server_header=False,
             # For our own requests `trusted_proxies` decides; the application behind keeps uvicorn's.
-            proxy_headers=engine_of(app) is None or isinstance(app, ASGIApp),
+            proxy_headers=engine is None or isinstance(app, ASGIApp),
             timeout_graceful_shutdown=GRACEFUL_SHUTDOWN,
             ssl_certfile=ssl_certfile,
             ssl_keyfile=ssl_keyfile,
             backlog=BACKLOG,
         )
-        server = _Server(config, engine_of(app), on_started)
-        with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again after an orderly stop
-            server.run(sockets=sockets)
-        if not server.started:
-            sys.exit(1)
+        yield _Server(config, engine, on_started), sockets
 
 
 class _Server(uvicorn.Server):
@@ -103,12 +174,15 @@ class _Server(uvicorn.Server):
     ) -> None:
         super().__init__(config)
         self._engine = engine
+        if engine is not None:
+            engine.hears_signals = False  # shutdown() tells it, once nobody else can come
         self._on_started = on_started
+        self.before_started: Callable[[], None] = _nothing
+        """Called once it listens, before ``on_started``."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        # What is here now stays until the end: the collector need not look through it each time that many clients come.
-        gc.freeze()
+        self.before_started()
         if self.started and self._on_started is not None:
             self._on_started()
 
@@ -120,6 +194,10 @@ class _Server(uvicorn.Server):
             for session in list(self._engine.sessions.values()):
                 session.close("server shutting down")
         await super().shutdown(sockets)
+
+
+def _nothing() -> None:
+    """What is to be done before a server in somebody else's process has started."""
 
 
 def engine_of(app: Any) -> BaseEngine[Any] | None:

@@ -11,6 +11,7 @@ both. ``tests/unit/fastlane/test_websocket_lane.py`` holds its bytes to those of
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final
 
 from websockets.exceptions import PayloadTooBig
@@ -66,7 +67,8 @@ class FastLane(FrameReader):
     def accept(self, request: Request, answer: bytes = b"", *, upgrade: bool = False) -> None:
         """The WebSocket is open. ``answer`` has to be sent before all else; of a new session, with its first packet."""
         if request.wants_base64:
-            self.text_only, self.framed = True, False
+            self.text_only: bool = True
+            self.framed: bool = False
         if self.framed and not upgrade:
             self._handshake = answer
         elif answer:
@@ -161,7 +163,7 @@ class FastLane(FrameReader):
             session.outbox.close()
 
     def close(self, *, abort: bool = False, code: int = NORMAL_CLOSURE) -> None:
-        self.connection = None
+        self.connection: Connection | None = None
         self._short_cut = False
         if abort:
             self._transport.abort()
@@ -170,7 +172,7 @@ class FastLane(FrameReader):
 
     def start_close(self, code: int = NORMAL_CLOSURE) -> None:
         """Send a close frame and wait for the client's; then, or at the deadline, close the connection."""
-        self.receive = ignore
+        self.receive: Callable[[bytes], None] = ignore
         self._short_cut = False
         if self._transport.is_closing():
             return

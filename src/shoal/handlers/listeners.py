@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar, overload
 
+from ..signatures import require_signature
+from .events import check_listener
 from .registry import Handler
 
 __all__ = ["Listeners", "Listening", "never_concurrent"]
 
 Function = Callable[..., Any]
+F = TypeVar("F", bound=Function)
 
 
 class Listeners:
@@ -33,6 +36,7 @@ class Listeners:
         """Register a listener, or return a decorator that does."""
         if function is None:
             return lambda decorated: self.on(event, decorated, concurrent=concurrent)
+        check_listener(event, function)
         handler = Handler(function, leading=0, concurrent=concurrent)
         self._listeners[event] = [*self._listeners.get(event, ()), handler]
         return function
@@ -59,18 +63,21 @@ class Listeners:
         else:
             del self._listeners[event]
 
-    def use(self, function: Function) -> Function:
+    def use(self, function: F) -> F:
+        require_signature(function, "middleware of a socket", ("event",), more=True)
         self._middleware.append(function)
         return function
 
-    def on_any(self, function: Function) -> Function:
+    def on_any(self, function: F) -> F:
+        require_signature(function, "a listener of all events", ("event",), more=True)
         self._any.append(function)
         return function
 
     def off_any(self, function: Function | None) -> None:
         self._any = [other for other in self._any if function is not None and other != function]
 
-    def on_any_outgoing(self, function: Function) -> Function:
+    def on_any_outgoing(self, function: F) -> F:
+        require_signature(function, "a listener of all outgoing events", ("event",), more=True)
         self._any_outgoing.append(function)
         return function
 
@@ -136,12 +143,24 @@ class Listening:
     _listeners: Listeners | None
     """Most sockets need none."""
 
+    @overload
+    def on(self, event: str, function: None = None, *, concurrent: bool = False) -> Callable[[F], F]: ...
+
+    @overload
+    def on(self, event: str, function: F, *, concurrent: bool = False) -> F: ...
+
     def on(self, event: str, function: Callable[..., Any] | None = None, *, concurrent: bool = False) -> Any:
         """Register a handler for this socket alone; its arguments are the event's, without the socket.
 
         Called with an event only, it is a decorator.
         """
         return self._own_listeners().on(event, function, concurrent=concurrent)
+
+    @overload
+    def once(self, event: str, function: None = None) -> Callable[[F], F]: ...
+
+    @overload
+    def once(self, event: str, function: F) -> F: ...
 
     def once(self, event: str, function: Callable[..., Any] | None = None) -> Any:
         """As :meth:`on`, for the next event only."""
@@ -152,14 +171,14 @@ class Listening:
         if self._listeners is not None:
             self._listeners.off(event, function)
 
-    def use(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def use(self, function: F) -> F:
         """Middleware for each incoming event: called with ``(event, *args)``; raises to stop the event.
 
         What it raises is given to the handlers of ``error``; without one it is logged.
         """
         return self._own_listeners().use(function)
 
-    def on_any(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def on_any(self, function: F) -> F:
         """Call ``function(event, *args)`` for each incoming event, before its handlers."""
         return self._own_listeners().on_any(function)
 

@@ -20,7 +20,7 @@ class TokenBucket:
         self._capacity = max(1.0, rate)
         self._tokens = self._capacity
         self._stamp = now
-        self.last_refusal = float("-inf")
+        self.last_refusal: float = float("-inf")
         """When the client last got the event ``error`` for it."""
 
     def take(self, now: float) -> bool:

@@ -16,8 +16,9 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from ..errors import ConfigurationError, ShoalError
+from .events import ALIASES, ANY, LIBRARY_EVENTS, check_handler
 
-__all__ = ["ANY", "NO_ACK", "BadArguments", "Handler", "HandlerTable", "Handlers", "as_args", "as_value"]
+__all__ = ["ANY", "NO_ACK", "BadArguments", "Handler", "HandlerTable", "Handlers", "as_args", "as_value", "is_async"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 Converter = Callable[[Any], Any]
@@ -36,9 +37,6 @@ class _NoAck:
 NO_ACK: Final = _NoAck()
 """Returned by a handler that does not want its client's acknowledgement to be sent."""
 
-ANY: Final = "*"
-"""Name under which the handler of events without a handler of their own is registered."""
-
 
 def as_args(value: Any) -> list[Any]:
     """What a handler returned as an acknowledgement's arguments: none for ``None``, several for a tuple, else one."""
@@ -48,6 +46,11 @@ def as_args(value: Any) -> list[Any]:
 def as_value(args: list[Any]) -> Any:
     """The reverse of :func:`as_args`: what the one who asked gets."""
     return args[0] if len(args) == 1 else tuple(args) if args else None
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether a function is a coroutine function, or an object that is called like one."""
+    return inspect.iscoroutinefunction(function if inspect.isroutine(function) else type(function).__call__)
 
 
 class BadArguments(ShoalError):
@@ -61,22 +64,34 @@ class Handler:
         function: Plain or async.
         leading: How many arguments come before the event's own: the socket, for ``*`` the event's name too.
         concurrent: A coroutine function that does not hold up its client's next event.
+        call: What is called in its place: a coroutine function that takes and gives the same.
     """
 
-    __slots__ = ("concurrent", "converters", "function", "is_async", "maximum", "minimum")
+    __slots__ = ("concurrent", "converters", "function", "is_async", "maximum", "minimum", "registered")
 
-    def __init__(self, function: Callable[..., Any], leading: int = 1, concurrent: bool = False) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        leading: int = 1,
+        concurrent: bool = False,
+        call: Callable[..., Any] | None = None,
+    ) -> None:
         if not callable(function):
             raise ConfigurationError(f"{function!r} is no function")
-        self.function = function
-        self.concurrent = concurrent
-        target = function if inspect.isroutine(function) else type(function).__call__
-        self.is_async = inspect.iscoroutinefunction(target)
+        self.registered: Callable[..., Any] = function
+        """The application's own."""
+        self.function: Callable[..., Any] = function if call is None else call
+        """What is called."""
+        self.concurrent: bool = concurrent
+        self.is_async: bool = is_async(self.function)
+        self.minimum: int
+        self.maximum: int
+        self.converters: list[Converter | None]
         self.minimum, self.maximum, self.converters = _inspect(function, leading)
         """How many arguments of the event it takes, and what each is converted with; empty if none is."""
 
     def __repr__(self) -> str:
-        return getattr(self.function, "__qualname__", repr(self.function))
+        return getattr(self.registered, "__qualname__", repr(self.function))
 
     def convert(self, args: Sequence[Any]) -> Sequence[Any]:
         """Check the number of an event's arguments, and convert those that have a type.
@@ -142,19 +157,26 @@ class HandlerTable:
         self.any: list[Handler] = []
         """Called for events that have no handler of their own."""
 
-    def add(self, event: str, function: Callable[..., Any], concurrent: bool = False, leading: int = 1) -> None:
+    def add(
+        self,
+        event: str,
+        function: Callable[..., Any],
+        concurrent: bool = False,
+        leading: int = 1,
+        call: Callable[..., Any] | None = None,
+    ) -> None:
         """Register a function for an event; ``leading`` arguments come before the event's own."""
         if not isinstance(event, str) or not event:
             raise ConfigurationError(f"{event!r} is no event name")
         # New lists, not longer ones: an event may be walking over the old one.
         if event == ANY:
-            self.any = [*self.any, Handler(function, leading + 1, concurrent)]
+            self.any = [*self.any, Handler(function, leading + 1, concurrent, call)]
         else:
-            self.events[event] = [*self.events.get(event, ()), Handler(function, leading, concurrent)]
+            self.events[event] = [*self.events.get(event, ()), Handler(function, leading, concurrent, call)]
 
     def remove(self, event: str, function: Callable[..., Any] | None = None) -> None:
         """Forget a function of an event, or all of them. What is not registered is ignored."""
-        left = [h for h in self.get(event) if function is not None and h.function != function]
+        left = [h for h in self.get(event) if function is not None and h.registered != function]
         if event == ANY:
             self.any = left
         elif left:
@@ -176,35 +198,40 @@ class HandlerTable:
         return register
 
 
-# Events of the library itself; a client cannot send them. Node's older name of the first still works.
-ALIASES: Final = {"connection": "connect"}
-LIBRARY_EVENTS: Final = frozenset(
-    {"create_room", "delete_room", "error", "join_room", "leave_room", "new_namespace", "socket_expired"}
-)
-
-
 class Handlers:
     """All handlers of one namespace. Children of a dynamic namespace share those of their parent."""
 
     __slots__ = ("incoming", "library", "middleware", "server_side")
 
     def __init__(self) -> None:
-        self.incoming = HandlerTable()
+        self.incoming: HandlerTable = HandlerTable()
         """Of what clients send, and of their coming and going."""
-        self.library = HandlerTable()
+        self.library: HandlerTable = HandlerTable()
         """Of the library's other events, apart: no client's event is looked up here."""
         self.middleware: list[Handler] = []
         """Called with each new socket, in order."""
-        self.server_side = HandlerTable()
+        self.server_side: HandlerTable = HandlerTable()
         """Of what other servers send."""
 
     def table(self, event: str) -> HandlerTable:
         """Where an event's handlers stand."""
         return self.library if event in LIBRARY_EVENTS else self.incoming
 
-    def add(self, event: str, function: Callable[..., Any], concurrent: bool = False) -> None:
-        """Register a function for an event of clients or of the library."""
-        self.table(event).add(ALIASES.get(event, event), function, concurrent)
+    def add(
+        self,
+        event: str,
+        function: Callable[..., Any],
+        concurrent: bool = False,
+        call: Callable[..., Any] | None = None,
+    ) -> None:
+        """Register a function for an event of clients or of the library, and what is called in its place.
+
+        Raises:
+            ConfigurationError: It cannot be called for this event.
+        """
+        if isinstance(event, str):
+            check_handler(event, function)
+        self.table(event).add(ALIASES.get(event, event), function, concurrent, call=call)
 
     def remove(self, event: str, function: Callable[..., Any] | None = None) -> None:
         """Forget a function of an event, or all of them."""

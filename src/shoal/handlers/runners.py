@@ -18,7 +18,7 @@ from typing import Any, Final
 
 __all__ = ["Runners"]
 
-log = logging.getLogger("shoal.server")
+log: Final = logging.getLogger("shoal.server")
 
 Job = Coroutine[Any, Any, None]
 
@@ -45,6 +45,10 @@ class Runners:
     def __len__(self) -> int:
         """How many coroutines wait or run."""
         return len(self._jobs) + len(self._tasks) - len(self._idle)
+
+    def coroutines(self) -> list[Any]:
+        """Those of the runners, each with the job that it awaits. For looking at, where something takes too long."""
+        return [task.get_coro() for task in self._tasks]
 
     def submit(self, job: Job) -> None:
         """Run a coroutine, soon. It must handle its own exceptions; one that escapes is logged."""

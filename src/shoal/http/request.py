@@ -43,12 +43,12 @@ class Request:
         secure: bool,
         headers: dict[str, str] | None = None,
     ) -> None:
-        self.method = method
-        self.path = path
-        self.query_string = query_string
-        self.raw_headers = raw_headers
-        self.peer = peer
-        self.secure = secure
+        self.method: str = method
+        self.path: str = path
+        self.query_string: bytes = query_string
+        self.raw_headers: RawHeaders = raw_headers
+        self.peer: str = peer
+        self.secure: bool = secure
         self._headers = headers
         self._query: dict[str, str] | None = None
 

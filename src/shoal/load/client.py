@@ -52,9 +52,9 @@ class Client:
     __slots__ = ("_auth", "_prefix", "_receiver", "close", "connected", "number", "ready", "send", "sequence", "waiter")
 
     def __init__(self, number: int, namespace: str, auth: Any, receiver: Receiver) -> None:
-        self.number = number
-        self.sequence = 0  # of the last message published
-        self.connected = False
+        self.number: int = number
+        self.sequence: int = 0  # of the last message published
+        self.connected: bool = False
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.waiter: asyncio.Future[None] | None = None  # of an ack outside the measurement
         self.send: Callable[[bytes], None] = _drop

@@ -76,7 +76,7 @@ class FrameClient:
         self._protocol = ClientProtocol(parse_uri(uri), max_size=MAX_MESSAGE)
         self._rest = b""
         self._fragments: list[bytes] = []
-        self.open = False
+        self.open: bool = False
         self.failure: str | None = None
         self._protocol.send_request(self._protocol.connect())
 

@@ -17,8 +17,8 @@ class Latencies:
 
     def __init__(self) -> None:
         self._buckets = [0] * _BUCKETS
-        self.count = 0
-        self.max_us = 0
+        self.count: int = 0
+        self.max_us: int = 0
 
     def add_all(self, values: Iterable[int]) -> None:
         """Add microseconds. A negative one, from a clock that was set back, counts as none."""

@@ -19,7 +19,9 @@ class Order:
 
     def __init__(self) -> None:
         self.last: dict[int, int] = {}
-        self.unique = self.duplicates = self.reordered = 0
+        self.unique: int = 0
+        self.duplicates: int = 0
+        self.reordered: int = 0
         self._holes: set[tuple[int, int]] = set()
 
     def record(self, publisher: int, sequence: int) -> bool:

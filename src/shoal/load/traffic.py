@@ -43,11 +43,17 @@ class Traffic:
     """
 
     def __init__(self, plan: Plan, tag: bytes) -> None:
-        self.sent = self.received = self.expected = self.bytes = self.misdelivered = 0
-        self.cut_off = 0
+        self.sent: int = 0
+        self.received: int = 0
+        self.expected: int = 0
+        self.bytes: int = 0
+        self.misdelivered: int = 0
+        self.cut_off: int = 0
         self.cut_reason: str | None = None
-        self.measuring = self.stopped = False
-        self.latency, self.lag = Latencies(), Latencies()
+        self.measuring: bool = False
+        self.stopped: bool = False
+        self.latency: Latencies = Latencies()
+        self.lag: Latencies = Latencies()
         self.fresh: list[int] = []  # latencies that are not in the histogram yet
         self._plan = plan
         self._tag = tag

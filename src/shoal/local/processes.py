@@ -72,9 +72,9 @@ class Supervisor:
         self.guard = guard
         self.is_noise = is_noise
         self.backoff = backoff
-        self.is_started = False
-        self.stopping = asyncio.Event()
-        self.forced = asyncio.Event()
+        self.is_started: bool = False
+        self.stopping: asyncio.Event = asyncio.Event()
+        self.forced: asyncio.Event = asyncio.Event()
         self.failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._children: list[_Child] = []
 

@@ -68,12 +68,12 @@ class Session:
     __slots__ = ("due", "ping_interval", "ping_timeout", "pinged", "sid", "state")
 
     def __init__(self, sid: str, state: State, now: float, ping_interval: float, ping_timeout: float) -> None:
-        self.sid = sid
-        self.state = state
-        self.ping_interval = ping_interval
-        self.ping_timeout = ping_timeout
-        self.pinged = False
-        self.due = now + ping_interval
+        self.sid: str = sid
+        self.state: State = state
+        self.ping_interval: float = ping_interval
+        self.ping_timeout: float = ping_timeout
+        self.pinged: bool = False
+        self.due: float = now + ping_interval
         """When to look at the heartbeat next: the next ping, or the end of the wait for a pong."""
 
     @property

@@ -233,7 +233,7 @@ class Decoder:
     __slots__ = ("_attachments", "_missing", "_packet", "_size", "limits")
 
     def __init__(self, limits: Limits) -> None:
-        self.limits = limits
+        self.limits: Limits = limits
         self._packet: Packet | None = None
         self._missing = 0
         self._size = 0

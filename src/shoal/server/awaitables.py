@@ -1,4 +1,4 @@
-"""What methods return that need not be awaited: what they do is done when they return.
+"""What methods return that need not be awaited: what they do, an ``emit`` for example, is done when they return.
 
 A coroutine that nobody awaits is a warning; these are not.
 """
@@ -6,20 +6,31 @@ A coroutine that nobody awaits is a warning; these are not.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator
-from typing import Any, Final
+from typing import Any, Final, cast
 
-__all__ = ["DONE", "Later"]
+__all__ = ["DONE", "SENT", "Later", "is_done"]
 
 
 class _Done:
     """An awaitable that is done. Nothing is lost if nobody awaits it."""
 
+    __slots__ = ()
+
     def __await__(self) -> Generator[Any, None, None]:
         return
         yield
 
+    def __repr__(self) -> str:
+        return "<done: there is nothing to await>"
+
 
 DONE: Final = _Done()
+
+SENT: Final = cast(None, DONE)
+"""What methods return that wait for nothing and by their types return ``None``, as ``emit``. Whoever writes
+``await io.emit("x")``, as python-socketio wants it, is told by a type checker, and not by an error in the midst of a
+handler. Were it an ``Awaitable`` by its type, some checkers would warn of every ``emit`` without ``await``, and it
+could not be given where a function without a result is wanted."""
 
 
 class Later:
@@ -32,3 +43,8 @@ class Later:
 
     def __await__(self) -> Generator[Any, None, None]:
         return self._wait().__await__()
+
+
+def is_done(result: Any) -> bool:
+    """Whether it is one of these: what it stands for is done, and it is nobody's answer."""
+    return isinstance(result, _Done | Later)

@@ -6,14 +6,18 @@ the loop, here and towards the other nodes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from threading import get_ident
 from typing import Any
 
 from ..adapter.base import Adapter
 from ..adapter.sockets import Answers, HistoryEntry, Selection
+from ..engine.home import snapshot
 from ..errors import ConfigurationError
+from .awaitables import SENT
 from .remote import RemoteSocket, SocketList, room_names
 
-__all__ = ["Broadcast", "Broadcasting", "NamespaceBase"]
+__all__ = ["Broadcast", "Broadcasting", "NamespaceBase", "move_emit"]
 
 
 class Broadcast:
@@ -71,12 +75,18 @@ class Broadcast:
         return self
 
     def emit(self, event: str, *args: Any) -> None:
-        """Emit an event to the selected sockets. Never waits.
+        """Emit an event to the selected sockets. Never waits; an ``await`` in front does no harm.
+
+        May be called from any thread; what one thread emits comes in its order.
 
         Raises:
             PayloadError: The event's name is reserved, or an argument has no JSON form.
         """
-        self._adapter.broadcast(event, args, self._rooms, self._excluded, self._local, self._volatile)
+        adapter = self._adapter
+        if get_ident() != adapter.home.thread and move_emit(adapter, self.emit, event, args):
+            return SENT
+        adapter.broadcast(event, args, self._rooms, self._excluded, self._local, self._volatile)
+        return SENT
 
     async def emit_confirmed(self, event: str, *args: Any, timeout: float | None = None) -> None:
         """Emit an event, and return when the broker has it: for handlers whose acknowledgement is a promise.
@@ -163,6 +173,16 @@ class Broadcast:
         return self._timeout if self._timeout is not None else self._adapter.context.settings.request_timeout
 
 
+def move_emit(adapter: Adapter, emit: Callable[..., None], event: str, args: tuple[Any, ...]) -> bool:
+    """Emit in the thread of the loop, from another one. Whether it is so: else there is no loop.
+
+    Raises:
+        PayloadError: Here, where the event was emitted, and not there.
+    """
+    adapter.encode(event, args)
+    return adapter.home.move(emit, event, *snapshot(args))
+
+
 class Broadcasting:
     """What a namespace and the server share: the ways to begin a broadcast."""
 
@@ -174,6 +194,7 @@ class Broadcasting:
     def emit(self, event: str, *args: Any) -> None:
         """Emit an event to every socket. See :meth:`Broadcast.emit`."""
         self._everyone().emit(event, *args)
+        return SENT
 
     async def emit_confirmed(self, event: str, *args: Any, timeout: float | None = None) -> None:
         """Emit an event to every socket, and wait for the broker. See :meth:`Broadcast.emit_confirmed`."""
@@ -186,6 +207,7 @@ class Broadcasting:
     def send(self, *args: Any) -> None:
         """Emit the event ``message`` to every socket."""
         self.emit("message", *args)
+        return SENT
 
     def to(self, *rooms: str) -> Broadcast:
         """Sockets in any of these rooms."""

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from math import inf
+from typing import Any, Final
 
 from ..adapter.context import Context
 from ..adapter.sockets import ClientState
 from ..engine.connection import Connection
 from ..errors import BrokerError, PayloadError, SocketProtocolError
+from ..handlers.stacks import find, written
 from ..protocol import msgpack
 from ..protocol.socketio import (
     ACK,
@@ -33,10 +35,14 @@ from .socket import Socket
 
 __all__ = ["Client"]
 
-log = logging.getLogger("shoal.server")
+log: Final = logging.getLogger("shoal.server")
 
 EVENT_IN_ROOT = b"42"
 PLAIN_CONNECT = b"40"  # to "/", without a payload: what most clients send
+# Of the clients that wait long to be let in so many are logged, and then one of so many: to find out where each of ten
+# thousand waits takes a look at ten thousand.
+SLOW_TOLD: Final = 10
+SLOW_EACH: Final = 1_000
 
 
 class Client:
@@ -50,7 +56,9 @@ class Client:
     """
 
     __slots__ = (
+        "_asked",
         "_context",
+        "_deadline",
         "_decoder",
         "_entering",
         "_max_depth",
@@ -73,7 +81,7 @@ class Client:
         self._context = context
         self._namespaces = namespaces
         self._on_closed = on_closed
-        self.connection = connection
+        self.connection: Connection = connection
         self.sockets: dict[str, Socket] = {}
         self._root: Socket | None = None
         """The socket in ``/``, where nearly all events go."""
@@ -84,7 +92,7 @@ class Client:
         self._replayed = 0
         """Bytes that its sockets had missed when they came back."""
         self._max_depth = context.settings.max_depth
-        self.slot = -1
+        self.slot: int = -1
         if context.codec.is_msgpack:
             connection.on_text = self._refuse_text
             connection.on_binary = self._receive_msgpack
@@ -92,7 +100,11 @@ class Client:
             connection.on_text = self.receive_text
             connection.on_binary = self.receive_binary
         connection.on_close = self.closed
-        connection.context.wheel.after(self, context.settings.connect_timeout)
+        self._asked = 0.0
+        """When it last asked for a namespace."""
+        self._deadline = 0.0
+        """When ``connect_timeout`` is over."""
+        self._expect_acceptance()
 
     # ---- in
 
@@ -202,6 +214,9 @@ class Client:
             self._send_refusal(name, "too many namespaces", None)
         else:
             self._entering = (*self._entering, name)
+            self._asked = self._context.now()
+            if self.slot < 0:  # not the first one
+                self._expect_acceptance()
             self._context.runners.submit(self._enter(name, packet.data))
 
     async def _enter(self, name: str, auth: dict[str, Any] | None) -> None:
@@ -265,7 +280,8 @@ class Client:
 
     def accepted(self) -> None:
         """A socket was accepted: the connection need not prove itself any more."""
-        self.connection.context.wheel.remove(self)
+        if len(self.sockets) == 1 or all(socket.connected for socket in self.sockets.values()):
+            self.connection.context.wheel.remove(self)
 
     def refuse(self, namespace: str, socket: Lifecycle, message: str, data: Any) -> None:
         """A socket was refused: tell the client why."""
@@ -287,10 +303,37 @@ class Client:
 
     def on_due(self, now: float) -> None:
         """The connection entered no namespace in time."""
-        if not any(socket.connected for socket in self.sockets.values()):
+        if now < self._deadline:
+            self.connection.context.wheel.place(self, self._deadline)
+            self._tell_where_it_waits(now - self._asked)
+        elif not any(socket.connected for socket in self.sockets.values()):
             log.debug("no namespace joined in time: connection closed")
             self._context.stats.connect_timeouts += 1
             self.connection.close("forced close")
+
+    def _expect_acceptance(self) -> None:
+        settings = self._context.settings
+        first = min(settings.slow_connect or inf, settings.connect_timeout)
+        self._deadline = self.connection.context.wheel.after(self, first) - first + settings.connect_timeout
+
+    def _tell_where_it_waits(self, seconds: float) -> None:
+        waiting = [socket for socket in self.sockets.values() if not socket.connected]
+        if not waiting or seconds < self._context.settings.slow_connect / 2:
+            return  # it has not asked for a namespace, or did late
+        stats = self._context.stats
+        stats.slow_connects += 1
+        if stats.slow_connects > SLOW_TOLD and stats.slow_connects % SLOW_EACH:
+            return
+        frames = find(self._context.runners.coroutines(), Lifecycle.accept.__code__, waiting[0])
+        log.warning(
+            "socket %s waits to be let into %s for %.1f s; %d clients did so until now. "
+            "Its middleware or connect handler is here:\n%s",
+            waiting[0].id,
+            waiting[0].namespace.name,
+            seconds,
+            stats.slow_connects,
+            written(frames) or "  in Shoal",
+        )
 
     # ---- going
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Coroutine, Mapping
+from typing import Any, Final, Unpack
 
 from ..asgi.application import EngineApp
 from ..engine.base import BaseEngine
 from ..engine.connection import Connection
 from ..engine.tasks import is_cancelled
+from ..options import EngineOptions, RunOptions
 from ..settings import EngineSettings
 
 __all__ = ["Engine"]
 
-log = logging.getLogger("shoal.engine")
+log: Final = logging.getLogger("shoal.engine")
 
 
 class EventQueue:
@@ -116,15 +117,20 @@ class Engine(BaseEngine[EngineSettings]):
     handler may be plain or a coroutine function. A session's own events are handled one at a time, in their order.
 
     Args:
-        options: See :class:`shoal.settings.EngineSettings`.
+        options: See :class:`shoal.options.EngineOptions`.
 
     Raises:
         ConfigurationError: An unknown option, or a value that does not fit.
     """
 
-    EVENTS = (*BaseEngine.EVENTS, "connect", "disconnect", "message")
+    EVENTS: Mapping[str, tuple[str, ...]] = {
+        **BaseEngine.EVENTS,
+        "connect": ("session",),
+        "disconnect": ("session", "reason"),
+        "message": ("session", "data"),
+    }
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, **options: Unpack[EngineOptions]) -> None:
         super().__init__(EngineSettings.load(options), self._start)
         self._app = EngineApp(self)
 
@@ -139,8 +145,14 @@ class Engine(BaseEngine[EngineSettings]):
         """Answer one ASGI scope."""
         await self._app(scope, receive, send)
 
-    def run(self, host: str = "127.0.0.1", port: int = 8000, **options: Any) -> None:
+    def run(self, host: str = "127.0.0.1", port: int = 8000, **options: Unpack[RunOptions]) -> None:
         """Serve until SIGINT or SIGTERM, under uvicorn with the fast lane. See :func:`.serving.run`."""
         from ..fastlane.serving import run  # noqa: PLC0415 - uvicorn is needed only here
 
         run(self, host=host, port=port, **options)
+
+    async def serve(self, host: str = "127.0.0.1", port: int = 8000, **options: Unpack[RunOptions]) -> None:
+        """As :meth:`run`, on the loop that runs, until it is cancelled. See :func:`shoal.fastlane.serving.serve`."""
+        from ..fastlane.serving import serve  # noqa: PLC0415 - uvicorn is needed only here
+
+        await serve(self, host=host, port=port, **options)

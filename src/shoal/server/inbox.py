@@ -26,10 +26,11 @@ from ..handlers.listeners import Listeners, Listening, never_concurrent
 from ..handlers.rate_limit import TokenBucket
 from ..handlers.registry import NO_ACK, NO_HANDLERS, BadArguments, Handler, Handlers, as_value
 from ..protocol.socketio import ACK, AckId, encode_answer
+from .awaitables import is_done
 
 __all__ = ["Inbox"]
 
-log = logging.getLogger("shoal.server")
+log: Final = logging.getLogger("shoal.server")
 
 
 DISCONNECTED: Final = (None, None)
@@ -69,8 +70,8 @@ class Inbox(Listening):
         self._context: Context = adapter.context
         self._handlers = handlers
         self._connection = connection
-        self.id = sid
-        self.connected = False
+        self.id: str = sid
+        self.connected: bool = False
         self._concurrent = 0
         """Concurrent handlers under way."""
         self._next_ack = 0
@@ -317,6 +318,8 @@ class Inbox(Listening):
             context = self._context
             if type(ack_id) is bytes and (answer := encode_answer(args, ack_id)) is not None:
                 context.ticker.send(self, answer, ())
+            elif is_done(result):
+                self._acknowledge(ack_id, None)  # `lambda socket: io.emit("x")` answers nothing
             else:
                 context.ticker.send(self, *context.codec.encode(ACK, self._adapter.name, args, ack_id))
 

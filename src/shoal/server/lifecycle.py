@@ -28,7 +28,7 @@ from .inbox import DISCONNECTED, Inbox, ignore
 
 __all__ = ["Lifecycle", "Owner"]
 
-log = logging.getLogger("shoal.server")
+log: Final = logging.getLogger("shoal.server")
 
 INTERNAL_ERROR: Final = "internal error"
 NOWHERE: Final[frozenset[str]] = frozenset()
@@ -75,7 +75,7 @@ class Lifecycle(Inbox, LocalSocket):
         self._owner = owner
         self._state = state
         """What it may come back to, if clients may; one that has come back has it from the beginning."""
-        self.recovered = state is not None
+        self.recovered: bool = state is not None
         self.joined: set[str] = set()
         self.outbox = Outbox(owner.connection.outbox.rules, owner.connection)
         self._data: Any = None if state is None else state.track(state.data)
@@ -147,7 +147,7 @@ class Lifecycle(Inbox, LocalSocket):
         self.outbox.flush()
         held = self.outbox.take()
         self.outbox.close()
-        self.outbox = self._connection.outbox
+        self.outbox: Outbox = self._connection.outbox
         self._adapter.rooms.moved(self)
         identity = {"sid": self.id}
         if self._state is not None:
@@ -175,7 +175,7 @@ class Lifecycle(Inbox, LocalSocket):
         self._left = frozenset(self.rooms)
         self._gone = reason
         self._leave_state(reason)
-        self.connected = False
+        self.connected: bool = False
         self._adapter.delete_all(self)
         self._owner.forget(self._adapter.name, self)
         acks, self._acks = self._acks, None

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from threading import get_ident
 from typing import Any, Final, TypeVar, cast
 
 from ..adapter.base import Adapter
 from ..adapter.sockets import Answers
+from ..engine.home import snapshot
 from ..handlers.registry import Handler, Handlers
+from ..signatures import require_signature
+from .awaitables import SENT
 from .broadcast import NamespaceBase
 from .socket import Socket
 
@@ -19,16 +23,16 @@ F = TypeVar("F", bound=Callable[..., Any])
 EVENT_MARK: Final = "__shoal_event__"
 
 
-def event(name: str, *, concurrent: bool = False) -> Callable[[F], F]:
+def event(name: str, *, concurrent: bool = False, thread: bool = False) -> Callable[[F], F]:
     """Mark a method of a :class:`Namespace` subclass as the handler of an event whose name is no identifier.
 
     Args:
         name: The event's name.
-        concurrent: As for :meth:`Namespace.on`.
+        concurrent, thread: As for :meth:`Namespace.on`.
     """
 
     def mark(function: F) -> F:
-        setattr(function, EVENT_MARK, (name, concurrent))
+        setattr(function, EVENT_MARK, (name, concurrent, thread))
         return function
 
     return mark
@@ -64,7 +68,7 @@ class Namespace(NamespaceBase):
     def __repr__(self) -> str:
         return f"<namespace {self.name}, {len(self._adapter.rooms.by_id)} sockets>"
 
-    def on(self, event: str, *, concurrent: bool = False) -> Callable[[F], F]:
+    def on(self, event: str, *, concurrent: bool = False, thread: bool = False) -> Callable[[F], F]:
         """A decorator that registers a handler for an event of every socket.
 
         Events of the library: ``connect`` (socket), ``disconnecting`` and ``disconnect`` (socket, reason), ``*``
@@ -77,11 +81,20 @@ class Namespace(NamespaceBase):
 
         Args:
             event: The event's name.
-            concurrent: The handler, a coroutine function, does not hold up its client's next event.
+            concurrent: The handler, a coroutine function or in a thread, does not hold up its client's next event.
+            thread: The handler, a plain function that may block, is called in a thread of a pool (``handler_threads``).
+                Whatever need not be awaited may be called there, as ``emit`` and ``socket.join``.
+
+        Raises:
+            ConfigurationError: When the function is registered: it cannot be called with what it will get.
+
+        Warns:
+            EventWarning: The name is probably a mistake: no client's event, and none of the library.
         """
 
         def register(function: F) -> F:
-            self._handlers.add(event, function, concurrent)
+            call = self._adapter.context.threads.wrap(function) if thread else None
+            self._handlers.add(event, function, concurrent, call)
             return function
 
         return register
@@ -103,8 +116,12 @@ class Namespace(NamespaceBase):
         return register
 
     def server_side_emit(self, event: str, *args: Any) -> None:
-        """Send an event to the other servers of the cluster. Never waits."""
+        """Send an event to the other servers of the cluster. Never waits. May be called from any thread."""
+        home = self._adapter.home
+        if get_ident() != home.thread and home.move(self.server_side_emit, event, *snapshot(args)):
+            return SENT
         self._adapter.server_side_emit(event, args)
+        return SENT
 
     async def server_side_call(self, event: str, *args: Any, timeout: float | None = None) -> Answers:
         """Ask the other servers of the cluster.
@@ -122,6 +139,7 @@ class Namespace(NamespaceBase):
 
     def use(self, function: F) -> F:
         """Register middleware: called with each new socket, in order; raises to refuse it."""
+        require_signature(function, "middleware", ("socket",))
         self._handlers.middleware.append(Handler(function))
         return function
 
@@ -131,13 +149,14 @@ class Namespace(NamespaceBase):
         return cast(dict[str, Socket], dict(self._adapter.rooms.by_id))
 
 
-def register_methods(namespace: Namespace, handlers: Handlers) -> None:
+def register_methods(namespace: Namespace) -> None:
     """Register the methods of a subclass: ``on_NAME`` for the event NAME, and those marked with :func:`event`."""
     for name, function in inspect.getmembers(type(namespace), inspect.isfunction):
         if hasattr(Namespace, name):
             continue
         mark = getattr(function, EVENT_MARK, None)
         if mark is not None:
-            handlers.add(mark[0], getattr(namespace, name), mark[1])
+            event, concurrent, thread = mark
+            namespace.on(event, concurrent=concurrent, thread=thread)(getattr(namespace, name))
         elif name.startswith("on_"):
-            handlers.add(name.removeprefix("on_"), getattr(namespace, name))
+            namespace.on(name.removeprefix("on_"))(getattr(namespace, name))

@@ -76,7 +76,7 @@ class Namespaces:
         handlers = Handlers()
         adapter = Adapter(self._backend.context, "*", handlers, _nothing)  # a pattern has no sockets of its own
         parent = Site(kind("*", adapter, handlers), adapter, handlers)
-        register_methods(parent.namespace, handlers)
+        register_methods(parent.namespace)
         self._dynamic.append((matcher, parent))
         return parent.namespace
 
@@ -95,7 +95,7 @@ class Namespaces:
                 if isinstance(matcher, re.Pattern) and matcher.search(name):
                     return self._add(name, type(parent.namespace), parent.handlers, True)
         site = self._add(name, kind, Handlers(), False)
-        register_methods(site.namespace, site.handlers)
+        register_methods(site.namespace)
         return site
 
     async def find(self, name: str, auth: Any) -> Site | None:

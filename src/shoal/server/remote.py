@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from threading import get_ident
 from typing import Any
 
 from ..adapter.base import Adapter
 from ..adapter.sockets import Selection
+from ..engine.home import snapshot
+from .awaitables import SENT
 
 __all__ = ["RemoteSocket", "SocketList"]
 
@@ -60,8 +63,12 @@ class RemoteSocket:
         return self._adapter.context.settings.request_timeout
 
     def emit(self, event: str, *args: Any) -> None:
-        """Emit an event to it."""
+        """Emit an event to it. May be called from any thread."""
+        home = self._adapter.home
+        if get_ident() != home.thread and home.move(self.emit, event, *snapshot(args)):
+            return SENT
         self._adapter.broadcast(event, args, (self.id,))
+        return SENT
 
     async def join(self, *rooms: Any) -> None:
         """Let it join rooms."""

@@ -11,7 +11,7 @@ import contextlib
 import os
 import socket as _socket
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, Unpack
 
 from ..adapter.backend import open_backend
 from ..adapter.codec import Codec
@@ -23,9 +23,13 @@ from ..engine.connection import Connection
 from ..engine.peer_connection import ForwardLimits
 from ..fanout.ticker import Ticker
 from ..handlers.runners import Runners
+from ..handlers.threads import Threads
+from ..handlers.watchdog import IN_DEBUG, Watchdog
 from ..http.client_files import ClientFiles
 from ..observe.health import Health
+from ..options import RunOptions, ServerOptions
 from ..settings import ServerSettings
+from .awaitables import SENT
 from .broadcast import Broadcasting
 from .client import Client
 from .namespace import Namespace
@@ -60,14 +64,14 @@ class Server(Broadcasting):
         io.run(port=1111)
 
     Args:
-        options: See :class:`shoal.settings.ServerSettings`. Those not given are read from ``SHOAL_*`` variables of the
+        options: See :class:`shoal.options.ServerOptions`. Those not given are read from ``SHOAL_*`` variables of the
             environment.
 
     Raises:
         ConfigurationError: An unknown option, or a value that does not fit.
     """
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, **options: Unpack[ServerOptions]) -> None:
         self.settings: ServerSettings = ServerSettings.load(options)
         """Its options. Frozen."""
         self.node: str = self.settings.node or f"{_socket.gethostname()}-{os.getpid()}"
@@ -88,6 +92,8 @@ class Server(Broadcasting):
             stats=self.stats,
             ticker=self._ticker,
             runners=self._runners,
+            threads=Threads(self.settings.handler_threads),
+            home=self.engine.context.home,
             now=self.engine.context.wheel.now,
             spawn=self.engine.context.tasks.spawn,
             log_once=self.engine.context.log_once,
@@ -102,6 +108,7 @@ class Server(Broadcasting):
         self._app = EngineApp(self.engine, ClientFiles() if self.settings.serve_client else None)
         self._health = Health(self.not_ready)
         self._alone = self.asgi(None)
+        self._watchdog: Watchdog | None = None
         self._started: asyncio.Future[None] | None = None
 
     def __repr__(self) -> str:
@@ -109,9 +116,9 @@ class Server(Broadcasting):
 
     # ---- for applications
 
-    def on(self, event: str, *, concurrent: bool = False) -> Callable[[F], F]:
+    def on(self, event: str, *, concurrent: bool = False, thread: bool = False) -> Callable[[F], F]:
         """A decorator that registers a handler in ``/``. See :meth:`Namespace.on`."""
-        return self._root.on(event, concurrent=concurrent)
+        return self._root.on(event, concurrent=concurrent, thread=thread)
 
     def off(self, event: str, function: Callable[..., Any] | None = None) -> None:
         """Forget a handler in ``/``, or all of an event."""
@@ -132,6 +139,7 @@ class Server(Broadcasting):
     def server_side_emit(self, event: str, *args: Any) -> None:
         """Send an event to the other servers. See :meth:`Namespace.server_side_emit`."""
         self._root.server_side_emit(event, *args)
+        return SENT
 
     async def server_side_call(self, event: str, *args: Any, timeout: float | None = None) -> Answers:
         """Ask the other servers. See :meth:`Namespace.server_side_call`."""
@@ -158,11 +166,21 @@ class Server(Broadcasting):
         Returns after the first attempt: a broker that is away makes the node not ready, it does not stop it.
         """
         if self._started is None:
+            self._context.now()  # from here on other threads know where home is
+            self._watch()
+            self.engine.begin()
             self._started = asyncio.ensure_future(self._backend.start())
         if self._started.done():
             self._started.result()
         else:
             await asyncio.shield(self._started)
+
+    def _watch(self) -> None:
+        loop, limit = asyncio.get_running_loop(), self.settings.slow_handler
+        if limit is None and loop.get_debug():
+            limit = IN_DEBUG
+        if limit:
+            self._watchdog = Watchdog(loop, limit)
 
     async def close(self) -> None:
         """Close every connection with the reason ``server shutting down``, and the link to the broker.
@@ -176,9 +194,13 @@ class Server(Broadcasting):
         self._runners.interrupt()
         await self._drain(DISCONNECT_TIMEOUT)
         await self._runners.close()
+        self._context.threads.close()
         await self._backend.close()
         self._ticker.forget_loop()
         self._started = None
+        if self._watchdog is not None:
+            self._watchdog.stop()
+            self._watchdog = None
 
     async def _drain(self, seconds: float) -> None:
         """Let handlers that are at work end."""
@@ -187,11 +209,17 @@ class Server(Broadcasting):
                 while len(self._runners):  # noqa: ASYNC110 - at the end of a server's life, for a few turns
                     await asyncio.sleep(0.01)
 
-    def run(self, host: str = "127.0.0.1", port: int = 8000, **options: Any) -> None:
+    def run(self, host: str = "127.0.0.1", port: int = 8000, **options: Unpack[RunOptions]) -> None:
         """Serve until SIGINT or SIGTERM, under uvicorn with the fast lane. See :func:`shoal.fastlane.serving.run`."""
         from ..fastlane.serving import run  # noqa: PLC0415 - uvicorn is needed only here
 
         run(self, host=host, port=port, **options)
+
+    async def serve(self, host: str = "127.0.0.1", port: int = 8000, **options: Unpack[RunOptions]) -> None:
+        """As :meth:`run`, on the loop that runs, until it is cancelled. See :func:`shoal.fastlane.serving.serve`."""
+        from ..fastlane.serving import serve  # noqa: PLC0415 - uvicorn is needed only here
+
+        await serve(self, host=host, port=port, **options)
 
     def asgi(self, other: Any = None) -> ASGIApp:
         """This server in front of another ASGI application: everything outside its path goes there.

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from threading import get_ident
+from typing import Any, TypeVar
 
 from ..adapter.base import Adapter
 from ..adapter.sockets import ClientState
@@ -17,12 +18,14 @@ from ..errors import AckTimeout
 from ..handlers.listeners import Listening
 from ..handlers.registry import Handlers
 from ..protocol.socketio import DISCONNECT
-from .awaitables import DONE, Later
-from .broadcast import Broadcast, NamespaceBase
+from .awaitables import DONE, SENT, Later
+from .broadcast import Broadcast, NamespaceBase, move_emit
 from .lifecycle import Lifecycle, Owner
 from .remote import room_names
 
 __all__ = ["Socket"]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Socket(Lifecycle):
@@ -49,7 +52,7 @@ class Socket(Lifecycle):
         state: ClientState | None = None,
     ) -> None:
         super().__init__(adapter, handlers, owner, sid, auth, state)
-        self.namespace = namespace
+        self.namespace: NamespaceBase = namespace
 
     def __dir__(self) -> list[str]:
         """What applications use; the rest is this package's own business."""
@@ -98,21 +101,28 @@ class Socket(Lifecycle):
     def emit(self, event: str, *args: Any) -> None:
         """Emit an event to this client. Never waits; after it has left, nothing happens.
 
+        May be called from any thread; what one thread emits comes in its order.
+
         Raises:
             PayloadError: The event's name is reserved, or an argument has no JSON form.
         """
+        adapter = self._adapter
+        if get_ident() != adapter.home.thread and move_emit(adapter, self.emit, event, args):
+            return SENT
         if self._gone is not None and self._state is not None:
             self._state.emit(event, args)
-            return
+            return SENT
         if self._listeners is not None:
             self.notify_outgoing(event, args)
-        text, attachments = self._adapter.encode(event, args)
+        text, attachments = adapter.encode(event, args)
         if self._gone is None:
-            self._adapter.emit(self, text, attachments)
+            adapter.emit(self, text, attachments)
+        return SENT
 
     def send(self, *args: Any) -> None:
         """Emit the event ``message``."""
         self.emit("message", *args)
+        return SENT
 
     @property
     def volatile(self) -> Broadcast:
@@ -178,10 +188,12 @@ class Socket(Lifecycle):
     def join(self, *rooms: str) -> Awaitable[None]:
         """Join rooms. It is done when this returns; await the result to know that other nodes' messages come too.
 
+        May be called from any thread, and is then done soon.
+
         Raises:
             RoomRefused: Too many rooms, or one has the name of another socket's id.
         """
-        if self._gone is not None:
+        if self._moved(self.join, *rooms) or self._gone is not None:
             return DONE
         unconfirmed = [room for room in room_names(rooms) if not self._adapter.add(self, room)]
         if not unconfirmed:
@@ -189,7 +201,9 @@ class Socket(Lifecycle):
         return Later(lambda: self._adapter.confirm(unconfirmed))
 
     def leave(self, *rooms: str) -> Awaitable[None]:
-        """Leave rooms. It is done when this returns."""
+        """Leave rooms. It is done when this returns; from another thread, soon."""
+        if self._moved(self.leave, *rooms):
+            return DONE
         names = room_names(rooms)
         for room in names:
             self._adapter.delete(self, room)
@@ -202,7 +216,11 @@ class Socket(Lifecycle):
 
         Args:
             close: Close the connection below too, with the client's sockets in other namespaces.
+
+        May be called from any thread, and is then done soon.
         """
+        if self._moved(self.disconnect, close):
+            return DONE
         if close:
             self._owner.disconnect()
         elif self._gone is None:
@@ -213,7 +231,12 @@ class Socket(Lifecycle):
             self._state.forget()
         return DONE
 
-    def on_any_outgoing(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def _moved(self, function: Callable[..., object], *args: Any) -> bool:
+        """Whether this is another thread than the loop's, and the call is on its way there."""
+        home = self._adapter.home
+        return get_ident() != home.thread and home.move(function, *args)
+
+    def on_any_outgoing(self, function: F) -> F:
         """Call ``function(event, *args)``, a plain function, for each event to this socket, alone or among many."""
         if self._gone is None:
             self._adapter.outgoing.add(self)

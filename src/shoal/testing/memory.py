@@ -182,7 +182,7 @@ class WebSocket:
         self._task: asyncio.Task[None] | None = None
         self.headers: dict[str, str] = {}
         """Of the answer to the handshake."""
-        self.open = False
+        self.open: bool = False
 
     async def connect(self, app: Any, address: Address) -> None:
         """Make the handshake.

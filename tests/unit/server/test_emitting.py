@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any, cast
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -49,6 +52,45 @@ class TestEmitting:
             io.emit("fine")
             assert await client.receive() == ("fine",)
             assert not socket._acks
+
+    @async_test
+    async def test_an_await_in_front_does_no_harm(self) -> None:
+        """python-socketio wants it; here the event is on its way already."""
+        io = Server()
+        async with TestServer(io) as server:
+            client, socket = await pair(io, server)
+            [remote] = await io.fetch_sockets()
+            emits: list[Any] = [io.emit, io.to(socket.id).emit, io.of("/").emit, socket.emit, remote.emit]
+            for number, emit in enumerate(emits):
+                await emit("x", number)
+            for send in cast(list[Any], [io.send, socket.send]):
+                await asyncio.gather(send("y"))
+            await cast(Any, io.server_side_emit)("z")
+            await server.settle()
+            assert client.received == [*[("x", number) for number in range(5)], ("message", "y"), ("message", "y")]
+
+    @pytest.mark.parametrize("namespace", ["/", "/other"])
+    def test_what_an_emit_returns_is_no_answer(self, namespace: str) -> None:
+        """A lambda that only emits, or joins a room, acknowledges with nothing, as a function would."""
+
+        @async_test
+        async def check() -> None:
+            io = Server()
+            here = io.of(namespace)
+            here.on("plain")(lambda socket: socket.emit("x"))
+            here.on("join")(lambda socket: socket.join("room"))
+
+            @here.on("async")
+            async def last(socket: Any) -> Any:
+                return cast(Any, here.emit)("x")
+
+            async with TestServer(io) as server:
+                client = await server.connect(namespace)
+                for event in ("plain", "join", "async"):
+                    assert await client.call(event) is None
+                assert io.stats.handler_errors == 0
+
+        check()
 
     @async_test
     async def test_after_it_has_left_nothing_happens(self) -> None:

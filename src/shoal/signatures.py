@@ -1,0 +1,78 @@
+"""Whether a function can be called with what it will get, asked when it is registered and not when a client comes.
+
+Nothing here knows an event, or calls the function.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .errors import ConfigurationError
+
+__all__ = ["require_signature"]
+
+
+def require_signature(function: Callable[..., Any], purpose: str, *wanted: Sequence[str], more: bool = False) -> None:
+    """Refuse a function that cannot be called as it will be.
+
+    Args:
+        function: Anything. A builtin that does not tell its signature passes.
+        purpose: What it is for, as in ``a handler of 'connect'``.
+        wanted: The positional arguments that it may be called with, by their names. It must take one of these lists.
+        more: Whether other arguments may follow.
+
+    Raises:
+        ConfigurationError: It is no function, or takes something else. Says where it is defined.
+    """
+    if not callable(function):
+        raise ConfigurationError(f"{function!r} is no function")
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return
+    if any(_takes(signature, arguments, more) for arguments in wanted):
+        return
+    name, ending = _name(function), ["..."] if more else []
+    calls = [f"{name}({', '.join([*arguments, *ending])})" for arguments in wanted]
+    raise ConfigurationError(
+        f"{name}{_bare(signature)}{_place(function)} cannot be {purpose}: it is called as {' or '.join(calls)}"
+    )
+
+
+def _takes(signature: inspect.Signature, arguments: Sequence[str], more: bool) -> bool:
+    count = len(arguments)
+    if more:
+        kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        required = [p for p in signature.parameters.values() if p.kind in kinds and p.default is p.empty]
+        count = max(count, len(required))
+    try:
+        signature.bind(*[None] * count)
+    except TypeError:
+        return False
+    return True
+
+
+def _bare(signature: inspect.Signature) -> str:
+    """A signature without annotations, which are long and not what is wrong."""
+    parameters = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
+    return str(signature.replace(parameters=parameters, return_annotation=signature.empty))
+
+
+def _name(function: Any) -> str:
+    found: str = getattr(_inner(function), "__name__", type(function).__name__)
+    return found
+
+
+def _place(function: Any) -> str:
+    code = getattr(_inner(function), "__code__", None) or getattr(type(function).__call__, "__code__", None)
+    return "" if code is None else f" ({code.co_filename}, line {code.co_firstlineno})"
+
+
+def _inner(function: Any) -> Any:
+    """The function that was written, below partials, methods and decorators."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return inspect.unwrap(function)

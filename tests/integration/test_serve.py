@@ -1,0 +1,233 @@
+"""``run()`` and ``await serve()``: the same server, on a loop of its own or on the one that runs."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from tests.requirements import need
+from tests.servers import HOST, ServerProcess, free_port
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from shoal import ConfigurationError, Engine, Server
+from shoal.fastlane import serving
+
+WAIT = 20.0
+
+
+async def joined(url: str, **options: Any) -> ClientConnection:
+    """A client in the namespace ``/``."""
+    client = await connect(f"{url}/socket.io/?EIO=4&transport=websocket", proxy=None, **options)
+    assert str(await client.recv()).startswith("0{")
+    await client.send("40")
+    assert str(await client.recv()).startswith("40{")
+    return client
+
+
+class Serving:
+    """``io.serve()`` in a task, once it accepts connections."""
+
+    def __init__(self, app: Server | Engine, **options: Any) -> None:
+        self.port = free_port()
+        self._started = asyncio.Event()
+        self.task = asyncio.create_task(app.serve(host=HOST, port=self.port, on_started=self._started.set, **options))
+
+    async def __aenter__(self) -> Serving:
+        async with asyncio.timeout(WAIT):
+            waiting = asyncio.create_task(self._started.wait())
+            await asyncio.wait({waiting, self.task}, return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+            if self.task.done():
+                await self.task
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(asyncio.shield(self.task), WAIT)
+
+
+def case(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run a test on asyncio's own loop, as an application does that calls ``asyncio.run``."""
+
+    def runs(**fixtures: Any) -> None:
+        asyncio.run(test(**fixtures))
+
+    runs.__doc__ = test.__doc__
+    runs.__signature__ = inspect.signature(test)  # type: ignore[attr-defined]
+    return runs
+
+
+@case
+async def test_it_serves_until_it_is_cancelled() -> None:
+    """Cancelled, it closes its connections in order, runs disconnect handlers, and listens no more."""
+    io = Server()
+    reasons: list[str] = []
+
+    @io.on("disconnect")
+    async def gone(socket: Any, reason: str) -> None:
+        reasons.append(reason)
+
+    async with Serving(io) as served:
+        client = await joined(f"ws://{HOST}:{served.port}")
+        io.emit("hello")
+        assert await client.recv() == '42["hello"]'
+    with pytest.raises(ConnectionClosed):
+        await client.recv()
+    assert client.close_code == 1000
+    assert reasons == ["server shutting down"]
+    with pytest.raises(OSError, match="onnect"):
+        await asyncio.open_connection(HOST, served.port)
+
+
+@case
+async def test_it_can_be_served_again() -> None:
+    """On the same loop, after the first time has ended."""
+    io = Server()
+    for _ in range(2):
+        async with Serving(io) as served:
+            client = await joined(f"ws://{HOST}:{served.port}")
+            await client.close()
+
+
+@case
+async def test_an_engine_is_served_as_well() -> None:
+    engine = Engine()
+    engine.on("message")(lambda session, data: session.send(data))
+    async with Serving(engine) as served:
+        client = await connect(f"ws://{HOST}:{served.port}/engine.io/?EIO=4&transport=websocket", proxy=None)
+        await client.recv()
+        await client.send("4hello")
+        assert await client.recv() == "4hello"
+        await client.close()
+
+
+@case
+async def test_with_a_certificate_it_serves_tls(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subject = ("-subj", "/CN=localhost", "-addext", f"subjectAltName=IP:{HOST}")
+    files = ("-keyout", str(key), "-out", str(certificate))
+    subprocess.run(
+        [need("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *subject, *files],
+        check=True,
+        capture_output=True,
+    )
+    async with Serving(Server(), ssl_certfile=str(certificate), ssl_keyfile=str(key)) as served:
+        client = await joined(f"wss://{HOST}:{served.port}", ssl=ssl.create_default_context(cafile=certificate))
+        await client.close()
+
+
+@case
+async def test_a_port_in_use_is_an_error() -> None:
+    with socket.socket() as taken:
+        taken.bind((HOST, 0))
+        taken.listen()
+        with pytest.raises(ConfigurationError, match="cannot listen on"):
+            await Server().serve(host=HOST, port=taken.getsockname()[1])
+
+
+@case
+async def test_an_application_that_fails_to_start_is_an_error(caplog: pytest.LogCaptureFixture) -> None:
+    """Of ours: it does not end the process, as uvicorn does."""
+
+    async def other(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": "no database"})
+
+    with pytest.raises(ConfigurationError, match="failed to start"):
+        await serving.serve(Server().asgi(other), host=HOST, port=free_port())
+    assert "no database" in caplog.text
+
+
+@case
+async def test_run_in_a_running_loop_says_what_to_do() -> None:
+    for app in (Server(), Engine()):
+        with pytest.raises(ConfigurationError, match=r"`await io\.serve\(\.\.\.\)`"):
+            app.run(port=free_port())
+
+
+SCRIPT = """
+import asyncio, sys
+from shoal import Server
+io = Server()
+@io.on("disconnect")
+def gone(socket, reason):
+    print("gone:", reason, flush=True)
+async def main():
+    await io.serve(port=int(sys.argv[1]), log_level="error")
+    print("served", flush=True)
+try:
+    asyncio.run(main())
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_it_in_order(number: signal.Signals) -> None:
+    """Clients are told, handlers run, and then the signal has its usual effect, as with uvicorn."""
+    server = ServerProcess([sys.executable, "-c", SCRIPT, str(port := free_port())], port)
+    try:
+        server.wait_until_up()
+
+        async def meet() -> None:
+            client = await joined(f"ws://{HOST}:{port}")
+            server._process.send_signal(number)
+            with pytest.raises(ConnectionClosed):
+                await asyncio.wait_for(client.recv(), WAIT)
+
+        asyncio.run(meet())
+        deadline = time.monotonic() + WAIT
+        while server.alive and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert server._process.returncode == (0 if number is signal.SIGINT else -number)
+        assert "gone: server shutting down" in server.log()
+        assert ("interrupted" in server.log()) is (number is signal.SIGINT)
+    finally:
+        server.close()
+
+
+def test_it_serves_in_another_thread() -> None:
+    """Where it leaves signals alone."""
+    io, port = Server(), free_port()
+    stop: list[Callable[[], object]] = []
+
+    async def main() -> None:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        stop.append(lambda: loop.call_soon_threadsafe(task.cancel))
+        await io.serve(host=HOST, port=port)
+
+    def run() -> None:
+        with pytest.raises(asyncio.CancelledError):
+            asyncio.run(main())
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        deadline = time.monotonic() + WAIT
+        with httpx.Client(trust_env=False) as http:
+            while True:
+                try:
+                    assert http.get(f"http://{HOST}:{port}/healthz").status_code == 200
+                    break
+                except httpx.ConnectError:
+                    assert time.monotonic() < deadline
+                    time.sleep(0.02)
+    finally:
+        stop[0]()
+        thread.join(WAIT)
+    assert not thread.is_alive()
