@@ -11,6 +11,7 @@ from tests.docs.snippets import ROOT, pages
 
 LINK = re.compile(r"\]\(([^)\s]+)\)|(?:src|srcset|href)=\"([^\"]+)\"")
 FENCE = re.compile(r"^( *)```.*?^ *```$", re.MULTILINE | re.DOTALL)
+CODE = re.compile(r"`[^`\n]+`")
 HEADING = re.compile(r"^#{1,6} (.+?)\s*$", re.MULTILINE)
 
 
@@ -32,7 +33,7 @@ def anchors(page: Path) -> set[str]:
 def broken(page: Path, text: str) -> list[str]:
     """The links of a text that lead nowhere."""
     found = []
-    for first, second in LINK.findall(FENCE.sub("", text)):
+    for first, second in LINK.findall(CODE.sub("", FENCE.sub("", text))):
         link = first or second
         if re.match(r"\w+:", link):
             continue
