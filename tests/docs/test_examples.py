@@ -62,6 +62,23 @@ def test_tokens_are_stopped_and_go_on_after_a_lost_connection(window: Windows) -
         assert re.findall(r"\((\d+)\)", text)[:4] == ["1", "2", "3", "4"]
 
 
+def test_a_django_signal_notifies_its_customer_alone(window: Windows, tmp_path: Path) -> None:
+    with example("django_notifications", DATABASE=str(tmp_path / "db.sqlite3")) as server:
+        anna, anna_too, berta = [window(server.url, connected=False) for _ in range(3)]
+        anna.run("void socket.connect()")
+        shows(anna, "#state", "log in first")
+        for each, name in ((anna, "anna"), (anna_too, "anna"), (berta, "berta")):
+            each.page.get_by_label("Name").fill(name)
+            each.page.keyboard.press("Enter")
+            shows(each, "#state", "connected")
+        anna.page.get_by_label("Item").fill("tea")
+        anna.page.keyboard.press("Enter")
+        for each in (anna, anna_too):
+            shows(each, "#log", "ordered: tea")
+        assert berta.page.locator("#log li").count() == 0
+        assert anna.run("socket.emitWithAck('orders')") == ["tea"]
+
+
 def test_the_dashboard_moves(window: Windows) -> None:
     with example("dashboard") as server:
         anna, berta = window(server.url, connected=False), window(server.url, connected=False)
