@@ -89,6 +89,26 @@ def test_the_dashboard_moves(window: Windows) -> None:
             assert each.errors == []
 
 
+def test_a_stroke_is_drawn_on_all_boards_in_its_order(window: Windows) -> None:
+    with example("whiteboard") as server:
+        anna, berta = window(server.url, connected=False), window(server.url, connected=False)
+        for each in (anna, berta):
+            shows(each, "#state", "connected")
+        anna.page.mouse.move(20, 20)
+        anna.page.mouse.down()
+        for step in range(1, 30):
+            anna.page.mouse.move(20 + 5 * step, 20 + 3 * step)
+        anna.page.mouse.up()
+        berta.until(lambda: berta.run("strokes.length") >= 29, "the stroke did not arrive")
+        anna.until(lambda: anna.run("strokes.length") == berta.run("strokes.length"), "the boards differ")
+        assert berta.run("strokes") == anna.run("strokes")
+        assert [stroke[0] for stroke in berta.run("strokes")] == sorted(stroke[0] for stroke in berta.run("strokes"))
+        later = window(server.url, connected=False)
+        later.until(lambda: later.run("strokes.length") == anna.run("strokes.length"), "the past is missing")
+        bad = anna.run("socket.emitWithAck('draw', [[1, 2, 'x', 4]])")
+        assert "error" in bad
+
+
 def test_a_private_message_reaches_all_windows_of_two_people(window: Windows) -> None:
     with example("private_messages") as server:
         windows = []
