@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from tests.docs.snippets import ROOT
 from tests.interop.browser import Window
+from tests.requirements import missing
 from tests.servers import ServerProcess, free_port, tracebacks
 
 EXAMPLES = ROOT / "examples"
@@ -16,6 +17,8 @@ EXAMPLES = ROOT / "examples"
 @contextlib.contextmanager
 def example(name: str, app: str = "app:app", **env: str) -> Iterator[ServerProcess]:
     """Serve an example for the length of the block. What it logs must tell of no mistake."""
+    if not (ROOT / "src" / "shoal" / "http" / "client" / "socket.io.min.js").is_file():
+        missing("the browser client was not fetched (make programs): pages would ask the public copy")
     port = free_port()
     argv = [sys.executable, "-m", "shoal", "serve", app, "--port", str(port)]
     server = ServerProcess(argv, port, {"SHOAL_NODE": "one", **env}, cwd=EXAMPLES / name)
