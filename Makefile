@@ -50,6 +50,15 @@ generate: $(DEV_STAMP) ## Write again what is made from the code: src/shoal/opti
 	@$(BIN)/python -m tests.surface --write
 	@$(BIN)/python -m tests.picture --write
 
+.PHONY: docs
+docs: $(DEV_STAMP) ## The documentation as a site: build/docs/index.html (docs-links tries its links to other sites)
+	@$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --nitpicky --jobs auto docs build/docs
+	@printf '%s\n' "docs: build/docs/index.html is ready"
+
+.PHONY: docs-links
+docs-links: $(DEV_STAMP) # needs a network
+	@$(BIN)/python -m sphinx --quiet --builder linkcheck docs build/docs-links
+
 .PHONY: test
 test: test-environment ## All tests but Docker's; installs what they need where it can (ARGS="-k rooms")
 	@exec scripts/test $(ARGS)

@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 
 # The helper modules' assertions read as the tests' own. Said here, before any test module can import a helper.
-for _folder in ("apps", "chaos", "contract", "docker", "integration", "interop", "unit"):
+for _folder in ("apps", "chaos", "contract", "docker", "docs", "integration", "interop", "unit"):
     pytest.register_assert_rewrite(f"tests.{_folder}")
 
 # Docker's tests take minutes and a daemon: `make test-docker` runs them.

@@ -96,10 +96,16 @@ class ServerProcess:
         port: the port it is expected to listen on.
         env: variables added to this process's environment.
         scheme: "http" or "https".
+        cwd: the folder it runs in.
     """
 
     def __init__(
-        self, argv: Sequence[str], port: int, env: Mapping[str, str] | None = None, scheme: str = "http"
+        self,
+        argv: Sequence[str],
+        port: int,
+        env: Mapping[str, str] | None = None,
+        scheme: str = "http",
+        cwd: Path = ROOT,
     ) -> None:
         self.argv = list(argv)
         self.port = port
@@ -109,7 +115,7 @@ class ServerProcess:
         self._log = tempfile.NamedTemporaryFile(prefix="shoal-test-", suffix=".log")  # noqa: SIM115 - closed in stop()
         self._process = subprocess.Popen(
             self.argv,
-            cwd=ROOT,
+            cwd=cwd,
             env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
             stdin=subprocess.DEVNULL,
             stdout=self._log,

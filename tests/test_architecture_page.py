@@ -1,7 +1,7 @@
 """docs/architecture.md keeps its word: the picture is drawn from the source of today, and every name on it exists.
 
-Reads the pages and the source as text; it runs neither. Where the docs link to, and the comments point, is looked at
-here too.
+Reads the pages and the source as text; it runs neither. Where comments point to
+is looked at here too; where pages link to, in docs/test_links.py.
 """
 
 from __future__ import annotations
@@ -91,15 +91,6 @@ def test_the_walk_is_one_from_its_first_step_to_its_last() -> None:
     numbers = [int(number) for number in re.findall(r"^(\d+)\. ", section, re.MULTILINE)]
     assert numbers == [*range(1, len(numbers) + 1)]
     assert sorted(itertools.chain(*picture.steps().values())) == numbers
-
-
-PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")]
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_every_link_of_the_docs_leads_somewhere(page: Path) -> None:
-    links = [first or second for first, second in LINK.findall(page.read_text(encoding="utf-8"))]
-    assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
 
 
 @pytest.mark.parametrize("folder", ["src", "tests", "benchmarks"])

@@ -1,0 +1,142 @@
+"""Each example, played in Chromium with its own page and the official client."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from tests.docs.running import EXAMPLES, example, shows
+from tests.docs.test_snippets import mypy
+from tests.interop.browser import Window, Windows, chromium, window
+
+__all__ = ["chromium", "window"]  # fixtures
+
+FOLDERS = sorted(path.parent for path in EXAMPLES.glob("*/app.py"))
+
+
+def say(one: Window, text: str) -> None:
+    one.page.get_by_label("Message").fill(text)
+    one.page.keyboard.press("Enter")
+
+
+def test_the_chat_has_login_and_rooms(window: Windows) -> None:
+    with example("fastapi_chat") as server:
+        anna, berta = [window(f"{server.url}/?room={room}", connected=False) for room in ("garden", "garden")]
+        carla = window(f"{server.url}/?room=attic", connected=False)
+        anna.run("void socket.connect()")
+        shows(anna, "#state", "log in first")
+        for each, name in ((anna, "anna"), (berta, "berta"), (carla, "carla")):
+            each.page.get_by_label("Name").fill(name)
+            each.page.get_by_label("Password").fill("open sesame")
+            each.page.keyboard.press("Enter")
+            shows(each, "#members", name)
+        shows(berta, "#members", "anna, berta")
+        say(anna, "hello")
+        shows(berta, "#log", "anna: hello")
+        assert carla.page.locator("#log li").count() == 0
+        answer = anna.run("socket.emitWithAck('say', {room: 'attic', text: 'x'})")
+        assert answer == {"error": "you are not in attic"}
+        berta.page.close()
+        shows(anna, "#log", "berta left")
+
+
+def test_tokens_are_stopped_and_go_on_after_a_lost_connection(window: Windows) -> None:
+    with example("llm_tokens") as server:
+        anna = window(server.url, connected=False)
+        shows(anna, "#state", "connected")
+        anna.page.get_by_role("button", name="Ask").click()
+        shows(anna, "#text", "(1)")
+        anna.run("void socket.io.engine.close()")
+        shows(anna, "#state", "away")
+        shows(anna, "#state", "back")
+        shows(anna, "#text", "(4)")
+        later = window(server.url, connected=False)
+        shows(later, "#text", "(4)")
+        anna.page.get_by_role("button", name="Stop").click()
+        for each in (anna, later):
+            shows(each, "#state", "stopped")
+        text = anna.page.locator("#text").inner_text()
+        assert later.page.locator("#text").inner_text() == text
+        assert re.sub(r"\(\d+\)", "#", text).startswith("to be or not to be # to be or not to be # to be or not")
+        assert re.findall(r"\((\d+)\)", text)[:4] == ["1", "2", "3", "4"]
+
+
+def test_a_django_signal_notifies_its_customer_alone(window: Windows, tmp_path: Path) -> None:
+    with example("django_notifications", DATABASE=str(tmp_path / "db.sqlite3")) as server:
+        anna, anna_too, berta = [window(server.url, connected=False) for _ in range(3)]
+        anna.run("void socket.connect()")
+        shows(anna, "#state", "log in first")
+        for each, name in ((anna, "anna"), (anna_too, "anna"), (berta, "berta")):
+            each.page.get_by_label("Name").fill(name)
+            each.page.keyboard.press("Enter")
+            shows(each, "#state", "connected")
+        anna.page.get_by_label("Item").fill("tea")
+        anna.page.keyboard.press("Enter")
+        for each in (anna, anna_too):
+            shows(each, "#log", "ordered: tea")
+        assert berta.page.locator("#log li").count() == 0
+        assert anna.run("socket.emitWithAck('orders')") == ["tea"]
+
+
+def test_the_dashboard_moves(window: Windows) -> None:
+    with example("dashboard") as server:
+        anna, berta = window(server.url, connected=False), window(server.url, connected=False)
+        for each in (anna, berta):
+            shows(each, "#clients", "2")
+            each.until(lambda each=each: int(each.page.locator("#updates").inner_text()) > 5, "too few updates")
+            assert each.page.locator("#line").get_attribute("points")
+            assert each.errors == []
+
+
+def test_a_stroke_is_drawn_on_all_boards_in_its_order(window: Windows) -> None:
+    with example("whiteboard") as server:
+        anna, berta = window(server.url, connected=False), window(server.url, connected=False)
+        for each in (anna, berta):
+            shows(each, "#state", "connected")
+        anna.page.mouse.move(20, 20)
+        anna.page.mouse.down()
+        for step in range(1, 30):
+            anna.page.mouse.move(20 + 5 * step, 20 + 3 * step)
+        anna.page.mouse.up()
+        berta.until(lambda: berta.run("strokes.length") >= 29, "the stroke did not arrive")
+        anna.until(lambda: anna.run("strokes.length") == berta.run("strokes.length"), "the boards differ")
+        assert berta.run("strokes") == anna.run("strokes")
+        assert [stroke[0] for stroke in berta.run("strokes")] == sorted(stroke[0] for stroke in berta.run("strokes"))
+        later = window(server.url, connected=False)
+        later.until(lambda: later.run("strokes.length") == anna.run("strokes.length"), "the past is missing")
+        bad = anna.run("socket.emitWithAck('draw', [[1, 2, 'x', 4]])")
+        assert "error" in bad
+
+
+def test_a_private_message_reaches_all_windows_of_two_people(window: Windows) -> None:
+    with example("private_messages") as server:
+        windows = []
+        for name in ("anna", "berta", "berta", "carla"):
+            windows.append(window(server.url, connected=False))
+            windows[-1].page.get_by_label("Name").fill(name)
+            windows[-1].page.keyboard.press("Enter")
+            windows[-1].page.locator("#form").wait_for()
+        anna, berta, berta_too, carla = windows
+        anna.page.get_by_label("To").select_option("berta")
+        say(anna, "psst")
+        for each in (anna, berta, berta_too):
+            shows(each, "#log", "anna to berta: psst")
+        assert carla.page.locator("#log li").count() == 0
+        berta.run("void socket.disconnect()")
+        assert anna.page.locator("#to option").all_inner_texts() == ["berta", "carla"]
+        berta_too.run("void socket.disconnect()")
+        anna.until(lambda: anna.page.locator("#to option").all_inner_texts() == ["carla"], "berta is still there")
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
+def test_an_example_is_explained_in_few_lines_and_started_with_one(folder: Path) -> None:
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 16
+    assert text.count("\nshoal serve ") == 1
+    assert f"tests/docs/{Path(__file__).name}" in text
+
+
+@pytest.mark.parametrize("app", sorted(EXAMPLES.glob("**/app.py")), ids=lambda path: path.parent.name)
+def test_the_types_of_an_example_are_right(app: Path, tmp_path: Path) -> None:
+    mypy(tmp_path, str(app))
