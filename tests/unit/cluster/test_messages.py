@@ -77,8 +77,11 @@ def test_what_is_no_message_is_our_error(value: object) -> None:
 
 def test_a_newer_node_may_say_more() -> None:
     """Fields at the end of an envelope, or of a message, are skipped: clusters are upgraded node by node."""
-    message = ["tag", [[2, "name", "and more"], [3]], 0, "and more"]
-    assert decode(msgspec.msgpack.encode(message)).envelopes == [Hello("name"), Leave()]
+    message = ["tag", [[2, "name", False, True, "and more"], [3]], 0, "and more"]
+    assert decode(msgspec.msgpack.encode(message)).envelopes == [
+        Hello("name", answers=True),
+        Leave(),
+    ]
 
 
 class TestChannels:
