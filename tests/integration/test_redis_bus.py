@@ -176,6 +176,22 @@ def test_a_link_that_is_cut_again_and_again_is_back_at_once(rig: RedisRig) -> No
     run(rig, main)
 
 
+def test_the_second_connection_may_be_lost_in_the_pause(rig: RedisRig) -> None:
+    """A node that has lost one connection and waits to try again loses the other one, too: both are replaced then."""
+
+    async def main() -> None:
+        async with node(rig, quick(backoff_first=1.0, backoff_max=60.0, connect_timeout=4.0)) as ear:
+            await ear.listen("room")
+            rig.broker.command("CLIENT", "KILL", "TYPE", "normal")
+            await ear.until(lambda: not ear.bus.up)
+            rig.broker.command("CLIENT", "KILL", "TYPE", "pubsub")
+            await ear.until(lambda: ear.bus.up, 2.0)
+            ear.bus.publish("room", b"")
+            await ear.until(lambda: ear.heard)
+
+    run(rig, main)
+
+
 def test_a_subscriber_hears_while_the_publisher_is_replaced(rig: RedisRig) -> None:
     """What others say meanwhile is not lost: of a node's two connections the one that is well stays."""
 

@@ -146,13 +146,13 @@ class RedisBus:
         """Connect, rise, and return never: the loss of the link is an exception."""
         self._lost = asyncio.get_running_loop().create_future()
         try:
+            await self._drop_links([link for link in self._links if not link.is_open])  # also those lost in the pause
             await self._connect()
             self._link_is_up()
             await self._watch(self._lost)
         finally:
             if not self._lost.done():
                 self._link_is_down("the link was given up")
-            await self._drop_links([link for link in self._links if not link.is_open])
 
     async def _connect(self) -> None:
         """Open the connections that there are none of, place the subscriptions, and send what waits."""
