@@ -302,6 +302,8 @@ def main() -> int:
     if options.logs:
         options.logs.write_text("\n----\n".join(outcome.logs))
     print("chaos:", outcome.bad or "nothing lost, nothing twice, nothing out of order, everybody recovered")
+    if outcome.mistakes:
+        print(f"chaos: {len(outcome.mistakes)} tracebacks in the nodes' logs (--logs FILE), as {outcome.mistakes[0]!r}")
     return int(bool(outcome.bad or outcome.mistakes))
 
 
