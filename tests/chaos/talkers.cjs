@@ -5,9 +5,8 @@
 const { createHash } = require("node:crypto");
 const { io } = require("socket.io-client");
 
-const { url, clients, rooms, joined, interval, seed } = JSON.parse(process.env.SHOAL_TEST_TALKERS);
+const { url, clients, rooms, joined, interval, quiet, seed } = JSON.parse(process.env.SHOAL_TEST_TALKERS);
 const ACK_TIMEOUT = 6_000; // ms
-const QUIET = 4_000; // ms without anything new, after which what is missing counts as lost
 const SETTLED = 700; // ms without anything new when nothing is missing: time for what would come twice
 const LONGEST = 25_000; // ms until the verdict, however much still comes
 const SHOWN = 12; // examples of each kind
@@ -126,18 +125,25 @@ async function main() {
   going = false;
   await Promise.all(talks);
   const until = now() + LONGEST / 1000;
-  for (let quiet = false; !quiet && now() < until; await pause(50)) {
+  for (;;) { // the verdict is on the moment in which this ends: connections may be cut at any time
     const pending = talkers.some(({ open, socket }) => open || !socket.connected);
     const silence = (now() - lastNews) * 1000;
-    quiet = !pending && silence > SETTLED && (silence > QUIET || !findings().lost.length);
+    if (!pending && silence > SETTLED && (silence > quiet || !findings().lost.length)) break;
+    if (now() > until) break;
+    await pause(50);
   }
   const found = findings();
   const messages = talkers.flatMap(({ said }) => said);
   const kinds = Object.entries(found);
+  const heard = new Set(talkers.flatMap((talker) => talker.heard.map(nameOf)));
+  const givenUp = talkers.flatMap(({ name, said }) =>
+    said.flatMap(({ acked }, number) => (acked === null ? [nameOf([name, number])] : [])));
   tell({
     began,
     said: messages.length,
     acknowledged: messages.filter(({ acked }) => acked !== null).length,
+    given_up: givenUp.length,
+    given_up_heard: givenUp.filter((each) => heard.has(each)).length,
     heard: sum(talkers.map(({ heard }) => heard.length)),
     reconnections: sum(talkers.map(({ connects }) => connects.filter(({ id }) => id).length - 1)),
     refused: sum(talkers.map(({ refused }) => refused)),

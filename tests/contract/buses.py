@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from typing import Any, Protocol
 
 import uvloop
@@ -87,6 +87,15 @@ class Ear:
                 f"not within {seconds:g} s: states {self.states}, {len(self.heard)} messages, the last "
                 f"{[(channel, payload[:20]) for channel, payload in self.heard[-3:]]}, {self.bus.stats}"
             ) from None
+
+
+def fresh(payloads: Iterable[bytes]) -> list[int]:
+    """The numbers in what was heard, without what was repeated after the loss of a link: it has no greater ones."""
+    found: list[int] = []
+    for number in map(int, payloads):
+        if not found or number > found[-1]:
+            found.append(number)
+    return found
 
 
 class Rig(Protocol):

@@ -7,7 +7,9 @@ import logging
 import time
 
 import pytest
-from tests.contract.buses import Rig, new_node, node, quick, run
+from tests.contract.buses import RedisRig, Rig, fresh, new_node, node, quick, run
+
+from shoal.bus.redis_publish import JUST_NOW
 
 KEPT = 10_000  # bytes
 
@@ -105,6 +107,7 @@ def test_the_oldest_publishes_are_dropped_at_the_bound(fragile_rig: Rig, caplog:
                 assert numbers == list(range(100 - len(numbers), 100))
                 assert dropped + len(numbers) * outage == 100 * outage
                 assert ear.bus.stats.dropped == dropped
+                await asyncio.sleep(2 * JUST_NOW)  # else a part of it is published again
 
     with caplog.at_level(logging.WARNING, "shoal.bus"):
         run(rig, main)
@@ -154,7 +157,7 @@ def test_close_does_not_wait_for_a_broker_that_is_away(fragile_rig: Rig) -> None
 
 
 def test_every_outage_is_survived(fragile_rig: Rig) -> None:
-    """Outage after outage, the states alternate and the last message is heard exactly once."""
+    """Outage after outage, the states alternate and the last message is heard, behind whatever is repeated."""
     rig = fragile_rig
 
     async def main() -> None:
@@ -166,9 +169,74 @@ def test_every_outage_is_survived(fragile_rig: Rig) -> None:
                 ear.bus.publish("room", b"%d" % outage)
                 rig.restore()
                 await ear.until(lambda: ear.bus.up)
-                await ear.until(lambda: len(ear.heard) == ear.bus.stats.published)
-            assert ear.payloads == [b"1", b"2", b"3"], "none is heard twice"
+                await ear.until(lambda: len(fresh(ear.payloads)) == ear.bus.stats.published)
+            assert fresh(ear.payloads) == [1, 2, 3]
+            assert ear.bus.stats.published == 3
             assert ear.states == [True, *[False, True] * 3]
             assert ear.bus.stats.reconnects == 3
+
+    run(rig, main)
+
+
+def skip_where_nothing_is_held(rig: Rig) -> None:
+    if isinstance(rig, RedisRig) and rig.streams:
+        pytest.skip("not applicable: who was away reads what it missed")
+
+
+def test_what_waits_can_be_held(fragile_rig: Rig) -> None:
+    """Until `release` nothing that waited or is published leaves, but what is to be first; then all of it, in order."""
+    rig = fragile_rig
+    skip_where_nothing_is_held(rig)
+
+    async def main() -> None:
+        async with new_node(rig) as ear, node(rig) as other:
+            await other.listen("room")
+
+            def on_state(up: bool) -> None:
+                ear.on_state(up)
+                if ear.states == [True, False, True]:
+                    ear.bus.hold()
+
+            await ear.bus.start(ear.on_message, on_state)
+            await ear.until(lambda: ear.bus.up)
+            rig.cut()
+            await ear.until(lambda: not ear.bus.up)
+            ear.bus.publish_first("room", b"lost")
+            ear.bus.publish("room", b"1")
+            assert ear.bus.release() == 0
+            rig.restore()
+            await ear.until(lambda: ear.bus.up)
+            await other.until(lambda: other.bus.up)
+            ear.bus.publish("room", b"2")
+            ear.bus.publish_first("room", b"first")
+            await other.until(lambda: other.heard)
+            other.bus.publish("room", b"meanwhile")
+            await other.until(lambda: len(other.heard) == 2)
+            assert ear.bus.release() == 2
+            ear.bus.publish("room", b"3")
+            await other.until(lambda: len(other.heard) == 5)
+            assert other.payloads == [b"first", b"meanwhile", b"1", b"2", b"3"]
+            assert ear.bus.release() == 0
+
+    run(rig, main)
+
+
+def test_a_hold_ends_with_the_link(fragile_rig: Rig) -> None:
+    """What is published after the next outage leaves, though nobody has released what waited; its bound holds."""
+    rig = fragile_rig
+    skip_where_nothing_is_held(rig)
+
+    async def main() -> None:
+        async with node(rig, quick(buffer_bytes=KEPT)) as ear:
+            await ear.listen("room")
+            ear.bus.hold()
+            for number in range(20):
+                ear.bus.publish("room", b"%d " % number + b"x" * 1_000)
+            rig.cut()
+            await ear.until(lambda: not ear.bus.up)
+            rig.restore()
+            await ear.until(lambda: ear.payloads and ear.payloads[-1].startswith(b"19 "))
+            assert len(ear.heard) + ear.bus.stats.dropped == 20
+            assert ear.bus.stats.dropped > 10
 
     run(rig, main)

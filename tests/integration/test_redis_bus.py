@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import pytest
 from tests.brokers import HOST, Broker
-from tests.contract.buses import Ear, RedisRig, new_node, node, quick, run
+from tests.contract.buses import Ear, RedisRig, fresh, new_node, node, quick, run
 from tests.integration.redis_peers import Proxy
 
 from shoal.bus import open_bus
@@ -40,8 +40,9 @@ def clients(broker: Broker, name: str = "name=shoal:") -> list[str]:
     return [line for line in broker.command("CLIENT", "LIST").decode().splitlines() if name in line]
 
 
-def test_a_killed_broker_under_traffic_costs_messages_and_nothing_else(rig: RedisRig) -> None:
-    """Through two kills under load, what is heard is in order and never twice; what was published last is heard."""
+def test_a_killed_broker_under_traffic_costs_nothing(rig: RedisRig) -> None:
+    """Through two kills under load all that was published is heard, in order; what is heard twice is known by its
+    number, since nothing newer was heard before it."""
 
     async def main() -> None:
         async with node(rig) as ear:
@@ -66,11 +67,11 @@ def test_a_killed_broker_under_traffic_costs_messages_and_nothing_else(rig: Redi
                 await ear.until(lambda: ear.bus.up)
             await talk(5)
             await ear.until(lambda: ear.payloads[-1:] == [b"%d" % (number - 1)])
-            numbers = list(map(int, ear.payloads))
-            assert numbers == sorted(set(numbers))
             stats = ear.bus.stats
+            assert fresh(ear.payloads) == list(range(number)), stats
             assert stats.published == number
-            assert stats.dropped == 0
+            assert len(ear.payloads) - number <= stats.resent
+            assert stats.dropped == stats.unconfirmed == 0
 
     run(rig, main)
 
@@ -109,6 +110,108 @@ def test_a_stalled_broker_is_noticed(rig: RedisRig) -> None:
             await ear.until(lambda: ear.heard)
             assert ear.heard == [("room", b"meanwhile")]
             assert ear.states == [True, False, True]
+
+    run(rig, main)
+
+
+def test_what_a_stalled_broker_was_sent_is_published_again(rig: RedisRig) -> None:
+    """In order, with what was published later; beyond the bound the oldest are not kept, and counted."""
+
+    async def main() -> None:
+        async with node(rig, WATCHFUL) as ear:
+            await ear.listen("room")
+            rig.broker.pause()
+            for number in range(100):
+                ear.bus.publish("room", b"%d" % number)
+                await asyncio.sleep(0)
+            assert ear.bus.stats.published == 100, "the kernel takes it"
+            await ear.until(lambda: not ear.bus.up)
+            assert ear.bus.stats.published == 0
+            ear.bus.publish("room", b"100")
+            rig.broker.resume()
+            await ear.until(lambda: len(fresh(ear.payloads)) == 101)
+            stats = ear.bus.stats
+            assert (stats.published, stats.resent, stats.unconfirmed, stats.dropped) == (101, 100, 0, 0)
+
+    run(rig, main)
+
+
+def test_what_a_stalled_broker_was_sent_is_kept_within_the_bound(
+    rig: RedisRig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of what the kernel took, as many bytes are kept as may wait; the rest is counted, and said once."""
+
+    async def main() -> None:
+        async with node(rig, replace(WATCHFUL, buffer_bytes=10_000)) as ear:
+            await ear.listen("room")
+            rig.broker.pause()
+            for number in range(100):
+                ear.bus.publish("room", b"%d " % number + b"x" * 1_000)
+                await asyncio.sleep(0)
+            await ear.until(lambda: not ear.bus.up)
+            stats = ear.bus.stats
+            assert 90 <= stats.unconfirmed <= 92
+            assert stats.unconfirmed + stats.resent == 100
+            rig.broker.resume()
+            await ear.until(lambda: ear.payloads and ear.payloads[-1].startswith(b"99 "))
+
+    with caplog.at_level(logging.WARNING, "shoal.bus"):
+        run(rig, main)
+    assert caplog.text.count("publishes were not confirmed, and no longer kept") == 1
+
+
+def test_a_link_that_is_cut_again_and_again_is_back_at_once(rig: RedisRig) -> None:
+    """Each time, if it had held for a moment: a broker that cuts a slow node off does so many times."""
+
+    async def main() -> None:
+        async with node(rig, quick(backoff_first=2.0, backoff_max=0.2)) as ear:
+            await ear.listen("room")
+            for cut in range(1, 6):
+                await asyncio.sleep(0.3)
+                rig.broker.command("CLIENT", "KILL", "TYPE", "normal" if cut % 2 else "pubsub")
+                began = time.monotonic()
+                await ear.until(lambda: ear.states == [True, *[False, True] * cut])  # noqa: B023 - awaited here
+                assert time.monotonic() - began < 0.1
+
+    run(rig, main)
+
+
+def test_the_second_connection_may_be_lost_in_the_pause(rig: RedisRig) -> None:
+    """A node that has lost one connection and waits to try again loses the other one, too: both are replaced then."""
+
+    async def main() -> None:
+        async with node(rig, quick(backoff_first=1.0, backoff_max=60.0, connect_timeout=4.0)) as ear:
+            await ear.listen("room")
+            rig.broker.command("CLIENT", "KILL", "TYPE", "normal")
+            await ear.until(lambda: not ear.bus.up)
+            rig.broker.command("CLIENT", "KILL", "TYPE", "pubsub")
+            await ear.until(lambda: ear.bus.up, 2.0)
+            ear.bus.publish("room", b"")
+            await ear.until(lambda: ear.heard)
+
+    run(rig, main)
+
+
+def test_a_subscriber_hears_while_the_publisher_is_replaced(rig: RedisRig) -> None:
+    """What others say meanwhile is not lost: of a node's two connections the one that is well stays."""
+
+    async def main() -> None:
+        async with node(rig) as ear, node(rig) as speaker:
+            await ear.listen("room")
+            publishers = {line.split()[0]: line for line in clients(rig.broker, "name=shoal:publisher")}
+            before = len(publishers)
+            assert before == 2
+            speaker_up = speaker.states.copy()
+            number = 0
+            for line in publishers.values():
+                rig.broker.command("CLIENT", "KILL", "ID", line.split()[0].partition("=")[2])
+                for _ in range(50):
+                    speaker.bus.publish("room", b"%d" % number)
+                    number += 1
+                    await asyncio.sleep(0.001)
+            await ear.until(lambda: len(fresh(ear.payloads)) == number)
+            assert len(ear.states) + len(speaker.states) == 2 * (1 + 2 * 1)
+            assert speaker_up == [True]
 
     run(rig, main)
 
@@ -172,7 +275,7 @@ def test_close_gives_a_stalled_broker_a_second(rig: RedisRig) -> None:
 
 @pytest.mark.parametrize("kind", ["pubsub", "normal"])
 def test_a_killed_connection_is_replaced(rig: RedisRig, kind: str) -> None:
-    """Whichever connection the broker closes, both are opened anew and every channel is heard again."""
+    """Whichever connection the broker closes is opened anew, the other one stays, and every channel is heard again."""
 
     async def main() -> None:
         async with node(rig) as ear:
@@ -184,7 +287,7 @@ def test_a_killed_connection_is_replaced(rig: RedisRig, kind: str) -> None:
             await ear.until(lambda: ear.heard)
             after = {line.split()[0] for line in clients(rig.broker)}
             assert len(before) == len(after) == 2
-            assert not before & after
+            assert len(before & after) == 1
 
     run(rig, main)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import random
 import signal
 import subprocess
@@ -42,6 +43,7 @@ class Fleet:
         arguments: More words for `shoal balancer`.
         app: What the servers serve.
         environment: Variables for the servers.
+        reloads: HAProxy as its service runs it: a master process, which can be told to reload.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Fleet:
         *arguments: str,
         app: str = "tests.apps.cluster:io",
         environment: Mapping[str, str] = {},
+        reloads: bool = False,
     ) -> None:
         self._app = app
         self._environment = environment
@@ -63,6 +66,9 @@ class Fleet:
         conf = folder / f"{balancer}.conf"
         conf.write_bytes(subprocess.run(command, capture_output=True, check=True, timeout=START).stdout)
         self._balancer = balancer_argv(balancer, need(balancer), str(conf), str(folder))
+        if reloads:
+            self._balancer = (*self._balancer, "-W")
+        self._front: ServerProcess | None = None
 
     @contextlib.contextmanager
     def balanced(self, servers: int) -> Iterator[None]:
@@ -73,10 +79,21 @@ class Fleet:
                 self.spawn(port)
             for server in self.running.values():
                 server.wait_until_up(path="/readyz")
-            front = ServerProcess(self._balancer, self.port)
+            front = self._front = ServerProcess(self._balancer, self.port)
             stack.callback(front.close)
             front.wait_until_up(path="/healthz")
             yield
+
+    def reload(self) -> None:
+        """Let HAProxy begin anew: another worker takes new connections, the old one ends with its last, or in time."""
+        assert self._front is not None
+        os.kill(self._front.pid, signal.SIGUSR2)
+
+    def workers(self) -> list[int]:
+        """The processes of a balancer that reloads, but for their master."""
+        assert self._front is not None
+        master = self._front.pid
+        return [int(pid) for pid in Path(f"/proc/{master}/task/{master}/children").read_text().split()]
 
     def spawn(self, port: int) -> None:
         """Start the server of a place, without waiting for it."""

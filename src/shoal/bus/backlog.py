@@ -48,6 +48,12 @@ class Backlog(Generic[Item]):
         self._items.append(item)
         self.size += self._measure(item)
 
+    def put_back(self, items: list[Item]) -> None:
+        """Add messages that were taken before, in front of all others, and drop what is too much."""
+        self._items.extendleft(reversed(items))
+        self.size += sum(map(self._measure, items))
+        self.drop_oldest()
+
     def take(self, size: int) -> list[Item]:
         """Remove and return the oldest messages, up to ``size`` bytes, and at least one if there is one."""
         taken: list[Item] = []

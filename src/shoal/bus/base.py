@@ -44,10 +44,11 @@ PROBE_INTERVAL = 5.0
 """One small message a node every five seconds costs nothing, and a node that receives nothing is found within ten."""
 PROBE_TIMEOUT = 5.0
 """Longer than a fork or a slow command usually holds a broker up: to reconnect all nodes costs more than to wait."""
-BACKOFF_FIRST = 0.1
-"""A broker that was only restarted is back before anybody notices."""
-BACKOFF_MAX = 5.0
-"""With full jitter a node tries every 2.5 s on average: an outage ends soon after the broker's does."""
+BACKOFF_FIRST = 0.05
+"""Of the second attempt: the first one after the loss of a link that had held is made at once."""
+BACKOFF_MAX = 0.5
+"""With full jitter a node tries four times a second, and an outage ends a quarter of a second after the broker's does:
+who comes back later than others misses what they say meanwhile."""
 CLOSE_FLUSH = 1.0
 """Seconds that ``close`` gives waiting publishes. A deployment waits for this, node by node."""
 
@@ -69,7 +70,8 @@ class BusLimits:
     probe_timeout: float = PROBE_TIMEOUT
     """How long a probe may take before the link is declared down. Keep it above the longest stall of the loop."""
     backoff_first: float = BACKOFF_FIRST
-    """Upper end of the first pause between two attempts. It doubles with every failure; the pause itself is random."""
+    """Upper end of the first pause between two attempts. It doubles with every failure; the pause itself is random.
+    A link that had held for longer than ``backoff_max`` is replaced without one."""
     backoff_max: float = BACKOFF_MAX
     """Where the doubling ends."""
 
@@ -87,11 +89,15 @@ class BusStats:
     """What a bus has counted since it was made."""
 
     published: int = 0
-    """Publishes handed to the broker."""
+    """Publishes handed to the broker, each once."""
     dropped: int = 0
     """Publishes dropped at a bound, refused by the broker, or left at ``close``; on ``memory://`` also deliveries."""
     unconfirmed: int = 0
-    """Published, but the link was lost before the broker answered: delivered or not, none can tell. Never repeated."""
+    """Published, but the link was lost before the broker answered, and not kept: delivered or not, none can tell."""
+    resent: int = 0
+    """Publishes that were kept until the broker answers, and published again after the loss of the link."""
+    unheard: int = 0
+    """Publishes that waited for nodes which did not come back in time, and left without them."""
     received: int = 0
     """Messages passed to ``on_message``."""
     reconnects: int = 0
@@ -125,7 +131,9 @@ class Bus(Protocol):
     """Carries bytes on channels. All methods are called on the loop that ``start`` ran on.
 
     Order: what one node publishes arrives at every subscriber in publish order, across channels. A node receives
-    its own publishes. Delivery is at most once: a message may be lost with the link, and is never repeated.
+    its own publishes. What is published while a subscriber's link is lost does not reach it. What the broker had not
+    confirmed when the publisher's link was lost is published again before anything newer, so it may arrive twice:
+    who must not receive it twice numbers what it publishes.
     """
 
     up: bool
@@ -149,6 +157,18 @@ class Bus(Protocol):
         Never waits and never raises for a broker that is away: the message is kept until it is back. Beyond
         ``BusLimits.buffer_bytes`` the oldest waiting messages are dropped, counted, and logged once per outage.
         """
+
+    def publish_first(self, channel: str, payload: bytes) -> None:
+        """Publish at once, ahead of what waits and during :meth:`hold`. Lost if the link is down, or is lost now."""
+
+    def hold(self) -> None:
+        """Let publishes wait until :meth:`release`, within their bound, though the link is up. It ends with the link.
+
+        Called from ``on_state``, it comes before anything that waited is published.
+        """
+
+    def release(self) -> int:
+        """Publish what waits. Idempotent. Returns how many publishes waited."""
 
     def subscribe(self, channel: str) -> None:
         """Receive ``channel`` once the broker has taken the subscription: see ``settled``. Idempotent, never waits."""

@@ -79,6 +79,7 @@ class MemoryBus:
         self._cut = False
         self._was_up = False
         self._closed = False
+        self._open = False  # up, and not held
 
     async def start(self, on_message: OnMessage, on_state: OnState) -> None:
         """Join the hub, unless :meth:`cut` came first."""
@@ -90,13 +91,31 @@ class MemoryBus:
 
     def publish(self, channel: str, payload: bytes) -> None:
         """Pass a message to the hub, or keep it while cut off."""
-        if self.up and not self._outgoing:
+        if self._open and not self._outgoing:
             self.stats.published += 1
             self._hub.carry(channel, payload)
             return
         self._outgoing.put((channel, payload))
         if self._outgoing.size > self._outgoing.limit:
             self._outgoing.drop_oldest()
+
+    def publish_first(self, channel: str, payload: bytes) -> None:
+        """Pass a message to the hub, whatever waits."""
+        if self.up:
+            self._hub.carry(channel, payload)
+
+    def hold(self) -> None:
+        """Let publishes wait."""
+        self._open = False
+
+    def release(self) -> int:
+        """Publish what waits."""
+        if not self.up:
+            return 0
+        waiting = len(self._outgoing)
+        self._open = True
+        self._publish_waiting()
+        return waiting
 
     def subscribe(self, channel: str) -> None:
         """Receive ``channel`` from now on."""
@@ -161,18 +180,22 @@ class MemoryBus:
     def _link_is_up(self) -> None:
         for channel in self._channels:
             self._hub.listen(self, channel)
-        self.up = True
+        self.up = self._open = True
         self.stats.reconnects += self._was_up
         self._was_up = True
         self._notify(True)
-        while self.up and self._outgoing:  # the callback may have cut the link again
+        self._publish_waiting()
+
+    def _publish_waiting(self) -> None:
+        while self._open and self._outgoing:  # the callback may have cut the link again, or held it
             [(channel, payload)] = self._outgoing.take(1)
             self.stats.published += 1
             self._hub.carry(channel, payload)
-        self._outgoing.outage_over()
+        if not self._outgoing:
+            self._outgoing.outage_over()
 
     def _leave(self) -> None:
-        self.up = False
+        self.up = self._open = False
         for channel in self._channels:
             self._hub.ignore(self, channel)
         self._incoming.take(self._incoming.size)

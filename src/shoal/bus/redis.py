@@ -1,7 +1,8 @@
-"""Redis and Valkey Pub/Sub as a bus: two connections, a publisher and a subscriber, lost and found together.
+"""Redis and Valkey Pub/Sub as a bus: two connections, a publisher and a subscriber, up only together.
 
-This module owns the life of the link: connecting, the watchdog, the states and the pauses between attempts. What is
-written and what arrives is the business of its two halves. It knows no bytes of the protocol.
+This module owns the life of the link: connecting, the watchdog, the states and the pauses between attempts. Of two
+connections the one that was not lost stays: a subscriber goes on receiving, a publisher goes on counting answers. What
+is written and what arrives is the business of the two halves. It knows no bytes of the protocol.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ class RedisBus:
         self._task: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._was_up = False
+        self._is_doubtful = False  # a connection stayed when the other one was lost: its peer may be another broker now
         self._up_since = math.inf
         self._last_reason = ""  # the reason that was logged last in this outage
 
@@ -76,6 +78,19 @@ class RedisBus:
     def publish(self, channel: str, payload: bytes) -> None:
         """Publish at the end of this turn of the loop, or when the broker is back."""
         self._publisher.publish(channel, payload)
+
+    def publish_first(self, channel: str, payload: bytes) -> None:
+        """Publish ahead of what waits."""
+        if self.up:
+            self._publisher.first(channel, payload)
+
+    def hold(self) -> None:
+        """Let publishes wait."""
+        self._publisher.hold()
+
+    def release(self) -> int:
+        """Publish what waits."""
+        return self._publisher.release() if self.up else 0
 
     def subscribe(self, channel: str) -> None:
         """Receive ``channel``."""
@@ -100,10 +115,11 @@ class RedisBus:
     async def _close(self) -> None:
         if self.up:
             await self._publisher.drain(CLOSE_FLUSH)
+        self._publisher.close()  # before the link: what it has not confirmed is not kept
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
-        self._publisher.close()
+        await self._drop_links(self._links)
         if self._attempted is not None:
             self._attempted.set()
 
@@ -117,10 +133,11 @@ class RedisBus:
                 self._log_failure(error)
             except Exception:  # a mistake in here must not leave a node without a link for good
                 logger.exception("%s: unexpected failure, reconnecting", self._label)
-            if asyncio.get_running_loop().time() - self._up_since > self._limits.backoff_max:
-                failures = 0  # the link held: this is not a broker that comes and goes
             assert self._attempted is not None
             self._attempted.set()
+            if asyncio.get_running_loop().time() - self._up_since > self._limits.backoff_max:
+                failures = 0
+                continue  # the link held, this is not a broker that comes and goes: what is said now is not heard here
             # Full jitter: a cluster must not come back as one.
             await asyncio.sleep(random.uniform(0, longest_pause(failures, self._limits)))
             failures += 1
@@ -129,32 +146,36 @@ class RedisBus:
         """Connect, rise, and return never: the loss of the link is an exception."""
         self._lost = asyncio.get_running_loop().create_future()
         try:
+            await self._drop_links([link for link in self._links if not link.is_open])  # also those lost in the pause
             await self._connect()
             self._link_is_up()
             await self._watch(self._lost)
         finally:
-            self._link_is_down("the link was given up")
-            links, self._links = self._links, []
-            for link in links:
-                link.abort()
-            for link in links:
-                await link.close()
+            if not self._lost.done():
+                self._link_is_down("the link was given up")
 
     async def _connect(self) -> None:
-        """Open the connections, place the subscriptions, and send what waits."""
+        """Open the connections that there are none of, place the subscriptions, and send what waits."""
         timeout = self._limits.connect_timeout
-        publish = functools.partial(PublishLink, self._publisher, self._link_is_down)
-        subscribe = functools.partial(SubscribeLink, self._subscriptions, self._link_is_down)
+        publish = functools.partial(PublishLink, self._publisher, self._publisher_is_lost)
+        subscribe = functools.partial(SubscribeLink, self._subscriptions, self._subscriber_is_lost)
+        publisher = next((link for link in self._links if isinstance(link, PublishLink)), None)
+        subscriber = next((link for link in self._links if isinstance(link, SubscribeLink)), None)
+        self._is_doubtful = bool(self._links)
         try:
             async with asyncio.timeout(timeout):
-                publisher = await open_link(self._endpoint, publish)
-                self._links.append(publisher)
-                subscriber = await open_link(self._endpoint, subscribe)
-                self._links.append(subscriber)
+                # The way in first: what others say meanwhile is not heard here, what this node says waits.
+                if subscriber is None:
+                    subscriber = await open_link(self._endpoint, subscribe)
+                    self._links.append(subscriber)
+                if publisher is None:
+                    publisher = await open_link(self._endpoint, publish)
+                    self._links.append(publisher)
                 self._raise_if_lost()
         except TimeoutError as error:
             raise BrokerError(f"no answer within {timeout:g} s") from error
-        self._subscriptions.attach(subscriber)
+        if not self._subscriptions.is_attached(subscriber):
+            self._subscriptions.attach(subscriber)
         placed = await self._subscriptions.placed(timeout)
         self._raise_if_lost()
         if not placed:
@@ -166,7 +187,8 @@ class RedisBus:
         loop = asyncio.get_running_loop()
         tick = self._limits.probe_timeout / PROBE_TICKS
         while True:
-            await asyncio.wait({lost}, timeout=self._limits.probe_interval)
+            await asyncio.wait({lost}, timeout=0 if self._is_doubtful else self._limits.probe_interval)
+            self._is_doubtful = False
             self._raise_if_lost()
             received: asyncio.Future[None] = loop.create_future()
             token = secrets.token_bytes(8)
@@ -189,6 +211,13 @@ class RedisBus:
         if self._lost is not None and self._lost.done():
             raise BrokerError(self._lost.result())
 
+    async def _drop_links(self, links: list[RedisLink]) -> None:
+        self._links = [link for link in self._links if link not in links]
+        for link in links:
+            link.abort()
+        for link in links:
+            await link.close()
+
     def _link_is_up(self) -> None:
         self.up = True
         self._up_since = asyncio.get_running_loop().time()
@@ -200,14 +229,27 @@ class RedisBus:
         self._attempted.set()
 
     def _link_is_down(self, reason: str) -> None:
-        """Go down at once, from wherever the loss was noticed, so that nothing is written to a dead link."""
-        if self._lost is None or self._lost.done():
-            return
-        self._lost.set_result(reason)
+        """Give up all connections at once, so that nothing is written to a dead one."""
         for link in self._links:
             link.abort()
         self._publisher.detach()
         self._subscriptions.detach()
+        self._go_down(reason)
+
+    def _publisher_is_lost(self, reason: str) -> None:
+        """The subscriber goes on: it may have much to read, and hears what others say meanwhile."""
+        self._publisher.detach()
+        self._go_down(reason)
+
+    def _subscriber_is_lost(self, reason: str) -> None:
+        """The publisher writes nothing more and goes on reading answers, so that nothing is published again in vain."""
+        self._subscriptions.detach()
+        self._publisher.hold()
+        self._go_down(reason)
+
+    def _go_down(self, reason: str) -> None:
+        if self._lost is not None and not self._lost.done():
+            self._lost.set_result(reason)
         if self.up:
             self.up = False
             self._notify(False)

@@ -95,6 +95,16 @@ class RedisStreamsBus(RedisBus):
         """Call a script. See :meth:`.Pipeline.run`; its answer comes in line with the messages."""
         self.pipeline.run(script, keys, args, answer)
 
+    def publish_first(self, channel: str, payload: bytes) -> None:
+        """Publish; nothing is held."""
+        self.publish(channel, payload)
+
+    def hold(self) -> None:
+        """Nothing is held: who was away reads what it missed."""
+
+    def release(self) -> int:
+        return 0
+
     # ---- the life of the link
 
     async def _connect(self) -> None:

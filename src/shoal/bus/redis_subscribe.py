@@ -102,6 +102,10 @@ class Subscriptions:
         while self._waiters:
             _resolve(self._waiters.popleft()[1], False)
 
+    def is_attached(self, link: RedisLink) -> bool:
+        """Whether the channels are received through this link."""
+        return self._link is link
+
     def close(self) -> None:
         """Pass nothing on any more."""
         self._wanted.clear()

@@ -55,6 +55,11 @@ class RedisLink(asyncio.BufferedProtocol):
         self._refused = ""
         self._greeted: asyncio.Future[list[Any] | BrokerError] | None = asyncio.get_running_loop().create_future()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection."""
+        return self._transport is not None
+
     async def greet(self, endpoint: Endpoint) -> None:
         """Log in, and make sure that the peer is a broker which takes commands.
 

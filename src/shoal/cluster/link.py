@@ -12,8 +12,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from msgspec import structs
+
 from ..bus.base import Bus
 from ..errors import BrokerError
+from .gathering import GATHERING_TIME, Gathering
 from .messages import (
     ID_LENGTH,
     TAG_LENGTH,
@@ -83,12 +86,19 @@ class Link:
         self._loop: asyncio.AbstractEventLoop | None = None
         self.peers: Peers = Peers(Hello(node), self._send_to_all)
         self.requests: Requests = Requests(self.peers, self._send_to_all, self._reply)
+        self._gathering = Gathering(self._all_are_there)
+        self._number = 0
+        """Of the last message."""
+        self._heard: dict[str, int] = {}
+        """Numbers of the last messages of other nodes: after a lost link a node repeats what may not have arrived."""
         self.unreadable: int = 0
         """Messages that were no message of a node."""
         self.received: int = 0
         """Envelopes of other nodes."""
         self.published: int = 0
         """Envelopes published."""
+        self.repeated: int = 0
+        """Messages that came once more, and were ignored."""
 
     @property
     def up(self) -> bool:
@@ -105,6 +115,7 @@ class Link:
 
     async def close(self) -> None:
         """Send what waits, as far as the broker takes it, and let go of it."""
+        self._gathering.cancel()
         await self.peers.close()
         await self.requests.close()
         self._send_to_all(Leave())
@@ -121,10 +132,39 @@ class Link:
             self.open_namespace(namespace)
 
     def _changed(self, up: bool) -> None:
-        self.peers.link_changed(up)
         if up:
             self._unconfirmed.clear()  # every subscription is placed
+            self._gather()
+        else:
+            self._gathering.cancel()
+        self.peers.link_changed(up)
         self._on_state(up)
+
+    def _gather(self) -> None:
+        """Let what waits for the broker wait for the nodes known before, too: the broker keeps nothing for them."""
+        if nodes := self.peers.names():
+            self.bus.hold()
+            self._gathering.begin(nodes)
+            self._send_hello(cluster_channel(self.prefix), asks=True)
+
+    def _all_are_there(self, missing: list[str]) -> None:
+        count = self.bus.release()
+        if missing and count:
+            self.bus.stats.unheard += count
+            log.warning(
+                "%s not back within %g s: %d messages that waited are published without",
+                ", ".join(missing),
+                GATHERING_TIME,
+                count,
+            )
+
+    def _forget_gone(self) -> None:
+        self._heard = {tag: number for tag, number in self._heard.items() if self.peers.knows(tag)}
+
+    def _send_hello(self, channel: str, asks: bool = False, answers: bool = False) -> None:
+        """Ahead of what waits, so it has no number."""
+        hello = structs.replace(self.peers.hello, asks=asks, answers=answers)
+        self.bus.publish_first(channel, encode(Message(self.tag, [hello])))
 
     # ---- receiving
 
@@ -185,6 +225,12 @@ class Link:
             self.unreadable += 1
             log.debug("unreadable message on %s", channel, exc_info=True)
             return
+        number = message.group
+        if number:
+            if number <= self._heard.get(message.sender, 0):
+                self.repeated += 1
+                return
+            self._heard[message.sender] = number
         self.received += len(message.envelopes)
         for envelope in message.envelopes:
             if type(envelope) is Broadcast:
@@ -195,9 +241,17 @@ class Link:
     def _take(self, sender: str, envelope: AnyEnvelope) -> None:
         match envelope:
             case Hello():
+                if not self.peers.knows(sender):
+                    self._forget_gone()
                 self.peers.hello_received(sender, envelope)
+                if envelope.asks:
+                    self._send_hello(reply_channel(self.prefix, sender), answers=True)
+                if envelope.asks or envelope.answers:
+                    self._gathering.heard(sender)
             case Leave():
                 self.peers.node_left(sender)
+                self._gathering.heard(sender)
+                self._heard.pop(sender, None)
                 self.requests.node_left(sender)
             case Request():
                 self.requests.request_received(sender, envelope)
@@ -246,4 +300,5 @@ class Link:
                 log.exception("a message on %r cannot be sent to other nodes", channel)
 
     def _put(self, channel: str, log_name: str, envelopes: list[AnyEnvelope]) -> None:
-        self.bus.publish(channel, encode(Message(self.tag, envelopes)))
+        self._number += 1
+        self.bus.publish(channel, encode(Message(self.tag, envelopes, self._number)))

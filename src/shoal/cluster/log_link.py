@@ -90,6 +90,9 @@ class LogLink(Link):
         """For each script that is under way and reads logs: the channels of rooms opened since it was sent."""
         bus.on_entry = self._receive_entry
 
+    def _gather(self) -> None:
+        """Nobody is waited for: a node that was away reads what it missed."""
+
     def replace_bus(self, bus: Bus) -> None:
         super().replace_bus(bus)
         self.log_bus = cast(LogBus, bus)

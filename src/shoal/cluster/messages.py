@@ -61,6 +61,10 @@ class Hello(Envelope, tag=2, frozen=True, gc=False):
     """Where other nodes reach it: ``host:port``, or ``https://host:port``. Empty while it does not know."""
     key: bytes = b""
     """What requests to it must be signed with."""
+    asks: bool = False
+    """Its subscriptions are placed again, and it wants an answer from each node that hears this."""
+    answers: bool = False
+    """To the node that asked."""
 
 
 class Leave(Envelope, tag=3, frozen=True, gc=False):
@@ -98,7 +102,7 @@ class Message(msgspec.Struct, array_like=True, gc=False):
     """Tag of the node; empty for a program that is no node."""
     envelopes: Sequence[Broadcast | Hello | Leave | Request | Reply | Claimed]
     group: int = 0
-    """Counts what a node appends to logs."""
+    """Counts a node's messages, those for logs apart; 0: not counted. One that comes twice is known by it."""
 
 
 _encoder: Final = msgspec.msgpack.Encoder()

@@ -28,7 +28,7 @@ class Peers:
     """
 
     def __init__(self, hello: Hello, send: Callable[[Hello], None]) -> None:
-        self._hello = hello
+        self.hello: Hello = hello
         self._send = send
         self._seen: dict[str, tuple[Hello, float]] = {}
         self._up = False
@@ -46,7 +46,7 @@ class Peers:
 
     def introduce(self, hello: Hello) -> None:
         """Tell the others this from now on; at once, if they have been told anything."""
-        self._hello = hello
+        self.hello = hello
         if self._task is not None:
             self.announce()
 
@@ -61,6 +61,7 @@ class Peers:
 
     def link_changed(self, up: bool) -> None:
         """While the link is down nobody can be received, and nobody counts as gone; then each has its time anew."""
+        self._forget_silent()
         self._up = up
         if up:
             now = asyncio.get_running_loop().time()
@@ -82,7 +83,7 @@ class Peers:
 
     def announce(self) -> None:
         """Announce this node now."""
-        self._send(self._hello)
+        self._send(self.hello)
 
     def start(self) -> None:
         """Announce this node from now on."""

@@ -77,8 +77,8 @@ def test_what_is_no_message_is_our_error(value: object) -> None:
 
 def test_a_newer_node_may_say_more() -> None:
     """Fields at the end of an envelope, or of a message, are skipped: clusters are upgraded node by node."""
-    message = ["tag", [[2, "name", "host:1", b"key", "and more"], [3]], 0, "and more"]
-    assert decode(msgspec.msgpack.encode(message)).envelopes == [Hello("name", "host:1", b"key"), Leave()]
+    message = ["tag", [[2, "name", "host:1", b"key", False, True, "and more"], [3]], 0, "and more"]
+    assert decode(msgspec.msgpack.encode(message)).envelopes == [Hello("name", "host:1", b"key", answers=True), Leave()]
 
 
 def test_an_older_node_says_less() -> None:
