@@ -34,7 +34,7 @@ NODES = 4
 UNHARMED = 2  # nodes that no fault is at work on, at least
 INTERVAL = 2.0  # seconds from one fault to the next, in the long form
 PACE = 0.12  # seconds between two messages of a client, on average
-VERDICT = 60.0  # seconds: all reconnected, what is missing waited for
+VERDICT = 60.0  # seconds: all reconnected, what is missing waited for; and a fifth of the run for the counting
 LONGEST = 20.0  # seconds: a node that is stopped, in the long form
 LINE = 2**26  # bytes of one line of the talkers
 # Clients leave a node that has stopped before it goes on, some of the time.
@@ -132,7 +132,7 @@ class Storm:
             await self._all_faults()
             assert talkers.stdin is not None
             talkers.stdin.write(b"stop\n")
-            self.outcome.verdict = await self._line(talkers, VERDICT)
+            self.outcome.verdict = await self._line(talkers, VERDICT + self.seconds / 5)
             self._note("all is settled")
 
     @contextlib.asynccontextmanager
