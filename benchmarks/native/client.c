@@ -30,6 +30,7 @@ static void take_sid(Client *client, const char *packet, size_t n) {
     if (!length || length >= SID_MAX) die("no session id in: %.*s", (int)n, packet);
     memcpy(client->sid, at + sizeof key - 1, length);
     client->sid[length] = 0;
+    if (client->hop) client->port = client->hop;
 }
 
 static void take_message(Client *client, const char *packet, size_t n) {
@@ -122,7 +123,15 @@ static size_t consume_upgrade(Connection *c, char *data, size_t n) {
 
 // ---- long-polling: one connection for the polls, another for what is sent, as browsers do it
 
+static size_t consume_poll(Connection *c, char *data, size_t n);
+
 static void send_poll(Client *client) {
+    if (*client->sid && client->hop) {
+        client->hop = 0;
+        connection_close(&client->line);
+        client->line = (Connection){.owner = client, .consume = consume_poll};
+        connection_open(&client->line, client->port, client->index);
+    }
     char request[256 + SID_MAX];
     int n = snprintf(request, sizeof request,
                      "GET /socket.io/?EIO=4&transport=polling%s%s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nAccept: */*\r\n\r\n",

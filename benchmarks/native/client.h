@@ -14,6 +14,7 @@ typedef struct {
     Connection line; // the WebSocket, or the polls
     Connection post; // long-polling: what the client sends
     int index, port;
+    int hop; // long-polling: the port for all requests but the first, 0 for the same one
     bool polling, ready;
     int64_t opened_at; // microseconds
     uint32_t sequence; // of the last message published, or the id of the last acked emit

@@ -39,6 +39,7 @@ static void open_next(void) {
     // In blocks, so that the members of one room are on one server where rooms are to be kept apart.
     c->port = options.ports[(long)c->index * options.port_count / options.clients];
     c->polling = options.polling;
+    if (options.hop) c->hop = options.ports[((long)c->index * options.port_count / options.clients + 1) % options.port_count];
     client_open(c);
 }
 

@@ -11,6 +11,7 @@
 static const char usage[] =
     "usage: load --mode fanout|rooms|echo|connect --ports P[,P...] [options]\n"
     "  --transport websocket|polling   (websocket)\n"
+    "  --hop 1          polling: each client's requests but the first go to the port behind its own\n"
     "  --clients N      connections, spread over the ports in blocks (100)\n"
     "  --publishers P   fanout: clients that publish; rooms: rooms that are published to (1)\n"
     "  --window W       messages that each publisher keeps in flight (1)\n"
@@ -72,13 +73,15 @@ Options options_parse(int argc, char **argv) {
         {"mode", 1, 0, 'm'},    {"ports", 1, 0, 'p'},   {"transport", 1, 0, 't'}, {"clients", 1, 0, 'n'},
         {"publishers", 1, 0, 'P'}, {"window", 1, 0, 'w'}, {"rate", 1, 0, 'r'},      {"rooms", 1, 0, 'R'},
         {"members", 1, 0, 'k'}, {"payload", 1, 0, 'b'}, {"seconds", 1, 0, 's'},   {"warmup", 1, 0, 'u'},
-        {"hold", 1, 0, 'h'},    {"handshakes", 1, 0, 'H'}, {"pids", 1, 0, 'i'},   {0}};
+        {"hold", 1, 0, 'h'},    {"handshakes", 1, 0, 'H'}, {"pids", 1, 0, 'i'},
+        {"hop", 1, 0, 'o'},     {0}};
     Options o = {.clients = 100, .publishers = 1, .window = 1, .payload = 64, .members = 10, .handshakes = 64,
                  .seconds = 3, .warmup = 0.5, .hold = 0.5};
     for (int c; (c = getopt_long(argc, argv, "", known, NULL)) != -1;) switch (c) {
         case 'm': parse_mode(&o, optarg); break;
         case 'p': parse_ports(&o, optarg); break;
         case 't': o.polling = !strcmp(optarg, "polling"); break;
+        case 'o': o.hop = number("hop", optarg, 0, 1); break;
         case 'n': o.clients = number("clients", optarg, 1, 100000); break;
         case 'P': o.publishers = number("publishers", optarg, 1, 100000); break;
         case 'w': o.window = number("window", optarg, 1, 10000); break;

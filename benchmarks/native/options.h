@@ -17,7 +17,7 @@ typedef struct {
     int port_count;
     int clients, publishers, window, payload, rooms, members, handshakes;
     double seconds, warmup, hold, rate; // seconds; messages per second in all, 0: closed loop
-    bool polling;
+    bool polling, hop;
     Processes servers;
 } Options;
 

@@ -95,10 +95,15 @@ static inline void take_text(Client *client, const char *at, int column, uint32_
     if (again && traffic.order.duplicates == duplicates) publish((int)publisher, now_us());
 }
 
-// The text stands at the end of a packet: ..."<text>"] with one bracket, whatever the server put before it.
+#define OFFSET_MAX 40
+
+// The text stands at the end of a packet: ..."<text>"] with one bracket, whatever the server put before it. A server that
+// lets clients come back to what they missed puts an offset behind it: ..."<text>","<offset>"].
 static inline const char *stamp_in(const char *packet, size_t n) {
     size_t tail = (size_t)options->payload + 2;
-    return n > tail && packet[n - 1] == ']' ? packet + n - tail : NULL;
+    if (n <= tail || packet[n - 1] != ']') return NULL;
+    const char *quote = options->payload > OFFSET_MAX ? memrchr(packet + n - 2 - OFFSET_MAX, '"', OFFSET_MAX) : NULL;
+    return (quote && quote[-1] == ',' ? quote - 2 : packet + n - 2) - options->payload;
 }
 
 void traffic_event(Client *client, const char *packet, size_t n) {

@@ -1,13 +1,19 @@
-// The benchmark's server on Node's socket.io with its defaults: node node.js PORT [REDIS_URL]
+// The benchmark's server on Node's socket.io with its defaults: node node.js PORT [REDIS_URL], where the URL's scheme
+// redis+streams stands for the adapter that keeps messages in a stream.
 const { createServer } = require("node:http");
 const { Server } = require("socket.io");
 
 const [port, redisUrl] = process.argv.slice(2);
 
 async function adapter() {
-  const { createAdapter } = require("@socket.io/redis-adapter");
   const { createClient } = require("redis");
-  const publisher = createClient({ url: redisUrl });
+  const url = redisUrl.replace("+streams", "");
+  const publisher = createClient({ url });
+  if (url !== redisUrl) {
+    await publisher.connect();
+    return require("@socket.io/redis-streams-adapter").createAdapter(publisher);
+  }
+  const { createAdapter } = require("@socket.io/redis-adapter");
   const subscriber = publisher.duplicate();
   await Promise.all([publisher.connect(), subscriber.connect()]);
   return createAdapter(publisher, subscriber);

@@ -9,14 +9,14 @@ from suite.document import Document
 
 # Each column shows whichever of these took part in a scenario.
 COLUMNS = {
-    "Shoal": ("shoal", "shoal-asgi", "shoal-4"),
-    "Node": ("node", "node-4"),
+    "Shoal": ("shoal-4-streams", "shoal-2", "shoal", "shoal-asgi", "shoal-4"),
+    "Node": ("node-4-streams", "node", "node-4"),
     "Bun": ("bun",),
     "python-socketio": ("psio",),
     "bare Python": ("bare",),
     "C": ("limit", "limit-turn"),
 }
-SHORT = {key: name for name, keys in COLUMNS.items() for key in keys}
+SHORT = {key: name for name, keys in COLUMNS.items() for key in keys} | {"shoal-4": "Shoal with redis://"}
 LEGEND = (
     "≥ the load generator was the limit, the server can do at least this",
     "~ other programs kept the processors busy meanwhile, or neighbours on the host slowed them down",

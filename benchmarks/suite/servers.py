@@ -27,13 +27,14 @@ class Kind:
     """One way to run the benchmark's server.
 
     `command` makes the command line from a port and the broker's URL (None: a single node). `nodes` above one, or
-    `broker`, deploys a cluster.
+    `broker`, deploys a cluster; with `streams` the broker keeps what is published.
     """
 
     label: str
     command: Callable[[int, str | None], list[str]]
     nodes: int = 1
     broker: bool = False
+    streams: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,11 @@ KINDS = {
     "limit": Kind("C, a write per message", _limit("message")),
     "limit-turn": Kind("C, a write per turn", _limit("turn")),
     "bare": Kind("Python, a write per message and nothing else", _bare),
+    "shoal-2": Kind("Shoal, 2 nodes", _shoal, nodes=2, broker=True),
     "shoal-4": Kind("Shoal, 4 nodes", _shoal, nodes=4, broker=True),
+    "shoal-4-streams": Kind("Shoal, 4 nodes, streams", _shoal, nodes=4, broker=True, streams=True),
     "node-4": Kind("Node socket.io, 4 nodes", _node, nodes=4, broker=True),
+    "node-4-streams": Kind("Node socket.io, 4 nodes, streams", _node, nodes=4, broker=True, streams=True),
     "shoal-8": Kind("Shoal, 8 nodes", _shoal, nodes=8, broker=True),
     "shoal-16": Kind("Shoal, 16 nodes", _shoal, nodes=16, broker=True),
 }
@@ -109,6 +113,7 @@ def deploy(key: str, core: int | None) -> Iterator[Deployment]:
         broker_pids, broker = [], None
         if kind.broker:
             process, broker = stack.enter_context(_broker(core))
+            broker = broker.replace("://", "+streams://") if kind.streams else broker
             broker_pids.append(process.pid)
         ports = _free_ports(kind.nodes)
         processes = [

@@ -33,7 +33,7 @@ def result(received: float = 0.0, **changes: Any) -> dict[str, Any]:
         "server_cpus": [0.5, 0.5],
         "load_cpu": 0.5,
         "other_cpu": 0.0,
-        "latency_ms": {"p99": 5.0},
+        "latency_ms": {"p50": 1.0, "p99": 5.0},
         "lost": 0,
         "duplicates": 0,
         "reordered": 0,
@@ -126,6 +126,8 @@ def test_every_promised_target_is_in_the_table() -> None:
         ("echo-polling", "shoal", "node", 0.8),
         ("latency", "shoal", "node", 1.0),
         ("cluster", "shoal-4", "node-4", 8),
+        ("cluster-streams", "shoal-4-streams", "shoal-4", 0.5),
+        ("cluster-streams", "shoal-4-streams", "node-4-streams", 8),
         ("asgi-fanout", "shoal-asgi", "psio", 3),
         ("asgi-echo", "shoal-asgi", "psio", 3),
     }

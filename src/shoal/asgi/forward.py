@@ -254,6 +254,8 @@ class _ClientEnd:
         frames = self._frames
         while True:
             message = await receive()
+            if message["type"] == "websocket.receive" and frames.state is not OPEN:
+                continue  # the other node has closed it: that is on its way to the client
             if frames.state is not OPEN:
                 return
             if message["type"] != "websocket.receive":

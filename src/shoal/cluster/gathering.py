@@ -18,7 +18,7 @@ GATHERING_TIME: Final = 2.0
 """Seconds for the others: a broker that is back is found within half a second, and placing 100,000 subscriptions takes
 another one. What waits for a node that died meanwhile is late by this, so it is no longer."""
 
-log = logging.getLogger("shoal.cluster")
+log: Final = logging.getLogger("shoal.cluster")
 
 
 class Gathering:

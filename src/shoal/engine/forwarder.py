@@ -53,9 +53,9 @@ class Forwarder:
         self._told = ""
         self._peers: dict[str, tuple[tuple[str, bytes], Peer]] = {}
         """By tag: what a node has told about itself, and what is under way to it."""
-        self.key = new_key()
+        self.key: bytes = new_key()
         """What other nodes sign requests with that are for this one."""
-        self.learning = False
+        self.learning: bool = False
         """Whether :meth:`reached_at` wants to know at which address clients reach this node."""
         self.port: int | None = None
         """The port at which only this node is reached, where that is known."""

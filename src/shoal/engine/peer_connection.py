@@ -25,7 +25,7 @@ MAX_HEAD: Final = 65_536  # bytes of an answer's head
 MAX_LENGTH_DIGITS: Final = 12
 # A connection that nobody needs is closed before the other side would: uvicorn keeps one for 5 s, Hypercorn for 5.
 IDLE: Final = 2.0
-MAX_IDLE: Final = 64  # connections to one node
+MAX_IDLE: Final = 512  # connections to one node: hundreds of clients that poll through here use as many by turns
 # Of an answer: what holds for the connection alone (RFC 9110 section 7.6.1), and what whoever passes it on says anew.
 DROPPED: Final = frozenset({b"connection", b"content-length", b"keep-alive", b"transfer-encoding", PROOF})
 
@@ -90,15 +90,15 @@ class Peer:
         self, address: tuple[str, int, bool], key: bytes, limits: ForwardLimits, wheel: Wheel, tasks: Tasks
     ) -> None:
         self._address = address
-        self.key = key
-        self.limits = limits
-        self.wheel = wheel
+        self.key: bytes = key
+        self.limits: ForwardLimits = limits
+        self.wheel: Wheel = wheel
         self._tasks = tasks
         self._idle: list[PeerConnection] = []
         self._waiting: set[PeerConnection] = set()
-        self.requests = 0
+        self.requests: int = 0
         """Requests without an answer, and WebSockets."""
-        self.bytes = 0
+        self.bytes: int = 0
         """Bytes of what is under way."""
 
     @property
@@ -173,7 +173,7 @@ class PeerConnection(asyncio.Protocol):
     __slots__ = ("_buffer", "_data", "_head", "_need", "_peer", "_proof", "_size", "_take", "_transport", "slot")
 
     def __init__(self, peer: Peer) -> None:
-        self.slot = -1
+        self.slot: int = -1
         self._peer = peer
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()

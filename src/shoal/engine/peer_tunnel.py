@@ -47,7 +47,7 @@ class PeerTunnel(asyncio.Protocol):
     __slots__ = ("_end", "_head", "_peer", "_proof", "_transport", "slot")
 
     def __init__(self, peer: Peer, head: bytes, proof: bytes, end: TunnelEnd) -> None:
-        self.slot = -1
+        self.slot: int = -1
         self._peer = peer
         self._head = head
         """What is to be sent; then what was received, until the answer's head is complete."""
