@@ -40,7 +40,7 @@ HEAD = f"""\
 # Made by `{COMMAND}`; do not edit.
 """
 # Constructed by whoever uses them: their arguments are public. All other objects are given.
-CONSTRUCTED = {"Server", "Engine", "Emitter", "TestServer", "ConnectionRefused"}
+CONSTRUCTED = {"Server", "Engine", "Emitter", "SyncEmitter", "TestServer", "ConnectionRefused"}
 PACKAGES = ("shoal",)
 UNKNOWN = "?"
 BASES = {Exception, list, tuple}  # Python's own, whose methods count too
@@ -72,6 +72,7 @@ async def _specimens() -> list[Specimen]:
     engine = shoal.Engine()
     engine.on("connect")(sessions.append)
     emitter = shoal.Emitter("memory://surface")
+    waiting = shoal.SyncEmitter("redis://127.0.0.1")
     engine.on("connection_error")(lambda *args: refused.extend(args))
     async with TestServer(io) as server, TestServer(engine) as other:
         client = await server.connect()
@@ -95,6 +96,8 @@ async def _specimens() -> list[Specimen]:
             Specimen("remote.handshake", remote.handshake),
             Specimen("Emitter", emitter),
             Specimen("emitter.to(room), emitter.of(name)", emitter.to("room")),
+            Specimen("SyncEmitter", waiting),
+            Specimen("to(room), of(name) of a SyncEmitter", waiting.to("room")),
             Specimen("fetch_sockets() of an emitter", described := DescriptionList([description(remote)], [])),
             Specimen("its members", described[0]),
             Specimen("io.stats", io.stats),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .adapter.sockets import Answers
-from .emitter import Emitter
+from .emitter import Emitter, SyncEmitter
 from .errors import (
     AckTimeout,
     BrokerError,
@@ -44,6 +44,7 @@ __all__ = [
     "ShoalError",
     "Socket",
     "SocketList",
+    "SyncEmitter",
     "event",
 ]
 

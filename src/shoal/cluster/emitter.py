@@ -7,7 +7,6 @@ that end, where a message that is still waiting then would be lost without a wor
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import secrets
 from collections.abc import Sequence
@@ -77,11 +76,10 @@ class EmitterLink:
 
     async def close(self) -> None:
         """Send what waits, as far as the broker takes it, and let go of it."""
-        await self._bus.close()
         if self._starting is not None:
-            self._starting.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._starting
+            self._starting.cancel()  # it waits for the first attempt, or was not begun
+            await asyncio.wait({self._starting})
+        await self._bus.close()
 
     def _changed(self, up: bool) -> None:
         if up:

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from .emitter import Emitter, EmitterBroadcast
+from .sync import SyncEmitter, SyncEmitterBroadcast
 
-__all__ = ["Emitter", "EmitterBroadcast"]
+__all__ = ["Emitter", "EmitterBroadcast", "SyncEmitter", "SyncEmitterBroadcast"]
