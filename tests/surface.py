@@ -29,6 +29,7 @@ import shoal
 import shoal.testing
 from shoal.cli.app import COMMANDS, app
 from shoal.fastlane import serving
+from shoal.server.remote import DescriptionList, SocketDescription
 from shoal.settings import EngineSettings, ServerSettings
 from shoal.testing import ClockLoop, TestServer, run
 
@@ -39,7 +40,7 @@ HEAD = f"""\
 # Made by `{COMMAND}`; do not edit.
 """
 # Constructed by whoever uses them: their arguments are public. All other objects are given.
-CONSTRUCTED = {"Server", "Engine", "TestServer", "ConnectionRefused"}
+CONSTRUCTED = {"Server", "Engine", "Emitter", "SyncEmitter", "TestServer", "ConnectionRefused"}
 PACKAGES = ("shoal",)
 UNKNOWN = "?"
 BASES = {Exception, list, tuple}  # Python's own, whose methods count too
@@ -70,6 +71,8 @@ async def _specimens() -> list[Specimen]:
     refused: list[Any] = []
     engine = shoal.Engine()
     engine.on("connect")(sessions.append)
+    emitter = shoal.Emitter("memory://surface")
+    waiting = shoal.SyncEmitter("redis://127.0.0.1")
     engine.on("connection_error")(lambda *args: refused.extend(args))
     async with TestServer(io) as server, TestServer(engine) as other:
         client = await server.connect()
@@ -91,6 +94,12 @@ async def _specimens() -> list[Specimen]:
             Specimen("fetch_sockets()", sockets),
             Specimen("its members", remote),
             Specimen("remote.handshake", remote.handshake),
+            Specimen("Emitter", emitter),
+            Specimen("emitter.to(room), emitter.of(name)", emitter.to("room")),
+            Specimen("SyncEmitter", waiting),
+            Specimen("to(room), of(name) of a SyncEmitter", waiting.to("room")),
+            Specimen("fetch_sockets() of an emitter", described := DescriptionList([description(remote)], [])),
+            Specimen("its members", described[0]),
             Specimen("io.stats", io.stats),
             Specimen("io.stats.broker", io.stats.broker),
             Specimen("io.engine", io.engine),
@@ -105,6 +114,11 @@ async def _specimens() -> list[Specimen]:
             Specimen("TestServer.request()", response),
             Specimen("TestServer.clock", server.clock),
         ]
+
+
+def description(remote: Any) -> SocketDescription:
+    """What an emitter is told of a socket."""
+    return SocketDescription({"id": "", "node": "", "rooms": [], "data": {}, "handshake": vars(remote.handshake)})
 
 
 @functools.cache

@@ -33,6 +33,7 @@ FLOORS = (
     ("adapter",),  # the seam: where both lines meet
     ("observe",),  # reads counters when asked; the server shows it what there is
     ("server",),
+    ("emitter",),
     ("",),  # shoal/__init__.py: the public names
     ("testing", "demo"),
     ("local", "load"),
@@ -124,6 +125,7 @@ ORDER = {
         "server",
         "engine",  # Engine.IO on its own: it needs none of the others
     ),
+    "emitter": ("options", "emitter", "thread", "sync"),
 }
 
 # What touches the world. protocol/ takes bytes and the time as arguments.

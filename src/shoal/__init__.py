@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .adapter.sockets import Answers
+from .emitter import Emitter, SyncEmitter
 from .errors import (
     AckTimeout,
     BrokerError,
@@ -31,6 +32,7 @@ __all__ = [
     "BrokerError",
     "ConfigurationError",
     "ConnectionRefused",
+    "Emitter",
     "Engine",
     "EventWarning",
     "Namespace",
@@ -42,6 +44,7 @@ __all__ = [
     "ShoalError",
     "Socket",
     "SocketList",
+    "SyncEmitter",
     "event",
 ]
 

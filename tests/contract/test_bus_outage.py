@@ -76,11 +76,14 @@ def test_publishes_wait_for_the_broker_in_order(fragile_rig: Rig) -> None:
             await ear.listen("room")
             rig.cut()
             await ear.until(lambda: not ear.bus.up)
+            assert ear.bus.waiting == 0
             for number in range(100):
                 ear.bus.publish("room", b"%d" % number)
                 await asyncio.sleep(0)
+            assert ear.bus.waiting >= 190  # the digits, and what a bus adds
             rig.restore()
             await ear.until(lambda: len(ear.heard) == 101)
+            await ear.until(lambda: ear.bus.waiting == 0)
             assert list(map(int, ear.payloads)) == list(range(101))
 
     run(rig, main)

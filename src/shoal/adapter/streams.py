@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Final
 
 from ..bus.redis_scripts import HISTORY
-from ..cluster.log_link import Entry, LogLink, Position, log_of
+from ..cluster.log_link import Entry, LogLink, Position, confirmed, log_of
 from ..cluster.messages import Broadcast
 from ..engine.ids import tag_of
 from ..errors import BrokerError, SocketProtocolError
@@ -71,25 +71,9 @@ class StreamsAdapter(PubSubAdapter):
     async def broadcast_confirmed(
         self, event: str, args: tuple[Any, ...], selection: Selection, timeout: float
     ) -> None:
-        confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def done(error: BrokerError | None) -> None:
-            if confirmed.done():
-                return
-            if error is None:
-                confirmed.set_result(None)
-            else:
-                confirmed.set_exception(error)
-
         broadcast = self._notified(event, args, *selection, volatile=False)
-        self._log_link.append(broadcast, self.is_here(selection[0]), done)
-        try:
-            async with asyncio.timeout(timeout) as deadline:
-                await confirmed
-        except TimeoutError:
-            if not deadline.expired():
-                raise
-            raise BrokerError(f"the broker has not confirmed {event!r} within {timeout:g} s; it may still do") from None
+        own = self.is_here(selection[0])
+        await confirmed(lambda done: self._log_link.append(broadcast, own, done), event, timeout)
 
     def _notified(
         self, event: str, args: tuple[Any, ...], rooms: tuple[str, ...], excluded: tuple[str, ...], volatile: bool

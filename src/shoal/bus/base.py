@@ -29,6 +29,7 @@ __all__ = [
     "OnMessage",
     "OnState",
     "encode_channel",
+    "label_of",
 ]
 
 OnMessage = Callable[[str, bytes], None]
@@ -140,6 +141,10 @@ class Bus(Protocol):
     """Whether the link is usable and every subscription is placed."""
     stats: BusStats
 
+    @property
+    def waiting(self) -> int:
+        """Bytes of publishes that wait for the link, or for the broker to read."""
+
     async def start(self, on_message: OnMessage, on_state: OnState) -> None:
         """Connect, and stay connected until ``close``.
 
@@ -219,3 +224,10 @@ class LogBus(Bus, Protocol):
 def encode_channel(channel: str) -> bytes:
     """Return the bytes of a channel's name. Any ``str`` has some: JavaScript's room names may hold lone surrogates."""
     return channel.encode("utf-8", "surrogatepass")
+
+
+def label_of(url: str) -> str:
+    """A broker's URL as it may be logged: without user, password and options."""
+    scheme, _, rest = url.partition("://")
+    authority, _, query = rest.partition("?")
+    return f"{scheme}://" + ("..." if "@" in query else authority.rpartition("@")[2].partition("/")[0])

@@ -81,6 +81,11 @@ class MemoryBus:
         self._closed = False
         self._open = False  # up, and not held
 
+    @property
+    def waiting(self) -> int:
+        """Bytes that wait while cut off."""
+        return self._outgoing.size
+
     async def start(self, on_message: OnMessage, on_state: OnState) -> None:
         """Join the hub, unless :meth:`cut` came first."""
         if self._on_message is not None or self._closed:

@@ -65,6 +65,11 @@ class RedisBus:
         self._up_since = math.inf
         self._last_reason = ""  # the reason that was logged last in this outage
 
+    @property
+    def waiting(self) -> int:
+        """Bytes that wait for the link, or for the socket to take them."""
+        return self._publisher.waiting
+
     async def start(self, on_message: OnMessage, on_state: OnState) -> None:
         """Connect, and keep connecting until :meth:`close`."""
         if self._task is not None or self._closing is not None:

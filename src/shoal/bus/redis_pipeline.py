@@ -155,6 +155,11 @@ class Pipeline:
 
     # ---- for the bus
 
+    @property
+    def waiting(self) -> int:
+        """Bytes that wait, and those that the broker has not confirmed."""
+        return self._size
+
     def publish(self, channel: str, payload: bytes) -> None:
         """Publish a message that is not kept."""
         self._put(_Message(encode_channel(channel), b"", payload, -1, None))

@@ -113,6 +113,11 @@ class Publisher:
         self._refused = False
         self._drained: asyncio.Future[None] | None = None
 
+    @property
+    def waiting(self) -> int:
+        """Bytes that wait."""
+        return self._backlog.size
+
     def publish(self, channel: str, payload: bytes) -> None:
         """Queue one message for the end of this turn of the loop, or for when the broker is back."""
         block = _encode(channel, payload)

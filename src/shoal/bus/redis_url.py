@@ -14,6 +14,7 @@ from redis.asyncio.connection import SSLConnection, parse_url
 from redis.exceptions import RedisError
 
 from ..errors import ConfigurationError
+from .base import label_of
 
 __all__ = ["Command", "Endpoint"]
 
@@ -49,7 +50,7 @@ class Endpoint:
         Raises:
             ConfigurationError: The URL cannot be read, has an unknown option, or names a certificate that cannot be.
         """
-        label = _label(url)
+        label = label_of(url)
         try:
             options: dict[str, Any] = {**parse_url(url)}
             tls = _tls(options)
@@ -68,12 +69,6 @@ class Endpoint:
         if "db" not in options and urlsplit(url).path.strip("/"):
             raise ConfigurationError(f"broker {label}: {urlsplit(url).path!r} is no database number")
         return cls(host, port, tls, login, client_name, label)
-
-
-def _label(url: str) -> str:
-    scheme, _, rest = url.partition("://")
-    authority, _, query = rest.partition("?")
-    return f"{scheme}://" + ("..." if "@" in query else authority.rpartition("@")[2].partition("/")[0])
 
 
 def _peer(options: dict[str, Any]) -> tuple[str, int]:

@@ -49,8 +49,11 @@ def emit(
     """
     values = [read_argument(text) for text in arguments or ()]
 
-    from ..cluster.emitter import emit_once  # noqa: PLC0415 - see the package's docstring
+    from .. import Emitter  # noqa: PLC0415 - see the package's docstring
 
-    rooms = tuple(room or ())
+    async def send() -> None:
+        async with Emitter(broker, channel_prefix=prefix, request_timeout=timeout) as emitter:
+            await emitter.of(namespace).to(*(room or ())).emit(event, *values)
+
     logging.getLogger("shoal").addHandler(logging.NullHandler())  # a failure is one line, at the end
-    asyncio.run(emit_once(broker, event, *values, namespace=namespace, rooms=rooms, prefix=prefix, timeout=timeout))
+    asyncio.run(send())

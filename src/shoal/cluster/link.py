@@ -84,7 +84,7 @@ class Link:
         self._size = 0
         self._scheduled = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.peers: Peers = Peers(Hello(node), self._send_to_all)
+        self.peers: Peers = Peers(tag, Hello(node), self._send_to_all)
         self.requests: Requests = Requests(self.peers, self._send_to_all, self._reply)
         self._gathering = Gathering(self._all_are_there)
         self._number = 0

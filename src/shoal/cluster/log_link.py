@@ -7,6 +7,7 @@ else in the namespace's.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections import deque
@@ -19,7 +20,7 @@ from ..errors import BrokerError
 from .link import AnyEnvelope, Link
 from .messages import Broadcast, Claimed, Message, channel_of, decode, encode, reply_channel
 
-__all__ = ["BEHIND_ALL", "Entry", "LogLink", "Position", "log_of"]
+__all__ = ["BEHIND_ALL", "Entry", "LogLink", "Position", "confirmed", "log_of"]
 
 log: Final = logging.getLogger("shoal.cluster")
 
@@ -47,6 +48,41 @@ class Entry(NamedTuple):
 def log_of(namespace: str, rooms: Sequence[str]) -> str:
     """Name of the log that keeps a broadcast to ``rooms``."""
     return f"{namespace}#{rooms[0]}" if len(rooms) == 1 else f"{namespace}#"
+
+
+Done = Callable[[BrokerError | None], None]
+"""Called when the broker has a message, or with an error when it never will."""
+
+
+async def confirmed(append: Callable[[Done], None], event: str, timeout: float) -> None:
+    """Append a broadcast, and wait until the broker has it.
+
+    Args:
+        append: Appends it.
+        event: Its event, for the error.
+        timeout: Seconds to wait.
+
+    Raises:
+        BrokerError: The broker has dropped it, or has not confirmed it in time; in that case it still may.
+    """
+    answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def done(error: BrokerError | None) -> None:
+        if answered.done():
+            return
+        if error is None:
+            answered.set_result(None)
+        else:
+            answered.set_exception(error)
+
+    append(done)
+    try:
+        async with asyncio.timeout(timeout) as deadline:
+            await answered
+    except TimeoutError:
+        if not deadline.expired():
+            raise
+        raise BrokerError(f"the broker has not confirmed {event!r} within {timeout:g} s; it may still do") from None
 
 
 class LogLink(Link):

@@ -23,11 +23,13 @@ class Peers:
     """The other nodes of the cluster.
 
     Args:
+        tag: This node's.
         hello: What this node sends.
         send: Sends it to all.
     """
 
-    def __init__(self, hello: Hello, send: Callable[[Hello], None]) -> None:
+    def __init__(self, tag: str, hello: Hello, send: Callable[[Hello], None]) -> None:
+        self._tag = tag
         self.hello: Hello = hello
         self._send = send
         self._seen: dict[str, tuple[Hello, float]] = {}
@@ -38,6 +40,10 @@ class Peers:
         """Names of the nodes that are there, by tag."""
         self._forget_silent()
         return {tag: hello.node for tag, (hello, _) in self._seen.items()}
+
+    def everyone(self) -> dict[str, str]:
+        """As :meth:`names`, and this node."""
+        return {**self.names(), self._tag: self.hello.node}
 
     def find(self, tag: str) -> Hello | None:
         """What the node with this tag has told about itself; ``None`` if there is none."""

@@ -20,7 +20,7 @@ from ..protocol.values import as_json
 from .messages import Reply, Request
 from .peers import Peers
 
-__all__ = ["Answer", "Replies", "Requests"]
+__all__ = ["ROSTER", "Answer", "Replies", "Requests", "pack", "unpack"]
 
 log: Final = logging.getLogger("shoal.cluster")
 
@@ -29,6 +29,9 @@ Answer = Callable[[Any, float], Awaitable[Any]]
 
 # Requests of other nodes that this one may work on at a time; beyond it they find no answer here and name this node.
 MAX_AT_WORK: Final = 1_000
+
+ROSTER: Final = "nodes"
+"""What programs that are no nodes ask: which nodes there are. See :mod:`.survey`."""
 
 
 @dataclass(slots=True)
@@ -41,12 +44,12 @@ class Replies:
     """Names of the nodes that did not answer."""
 
 
-def _pack(body: Any) -> msgspec.Raw:
+def pack(body: Any) -> msgspec.Raw:
     """What an event may carry, a question may too."""
     return msgspec.Raw(msgspec.msgpack.encode(body, enc_hook=as_json))
 
 
-def _unpack(body: msgspec.Raw) -> Any:
+def unpack(body: msgspec.Raw) -> Any:
     """A body is only skipped when its message is decoded: what is wrong with it shows here."""
     try:
         return msgspec.msgpack.decode(body)
@@ -84,7 +87,7 @@ class Requests:
         self._reply = reply
         self._pending: dict[str, _Pending] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self.answers: dict[str, Answer] = {}
+        self.answers: dict[str, Answer] = {ROSTER: self._roster}
         """By kind."""
 
     async def ask(self, kind: str, body: Any, timeout: float) -> Replies:
@@ -105,7 +108,7 @@ class Requests:
         identifier = secrets.token_urlsafe(9)
         self._pending[identifier] = pending
         try:
-            self._send(Request(identifier, kind, _pack(body), timeout))
+            self._send(Request(identifier, kind, pack(body), timeout))
             await asyncio.wait({pending.done}, timeout=timeout)
         finally:
             del self._pending[identifier]
@@ -114,7 +117,7 @@ class Requests:
 
     def notify(self, kind: str, body: Any) -> None:
         """Send every other node something that nobody answers."""
-        self._send(Request("", kind, _pack(body), 0.0))
+        self._send(Request("", kind, pack(body), 0.0))
 
     def reply_received(self, tag: str, reply: Reply) -> None:
         """A node answered. Late answers are ignored.
@@ -125,7 +128,7 @@ class Requests:
         pending = self._pending.get(reply.id)
         if pending is not None and tag in pending.waiting:
             name = pending.waiting[tag]
-            pending.replies.bodies.append((name, _unpack(reply.body)))
+            pending.replies.bodies.append((name, unpack(reply.body)))
             pending.settle(tag)
 
     def node_left(self, tag: str) -> None:
@@ -143,11 +146,15 @@ class Requests:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    async def _roster(self, body: Any, timeout: float) -> dict[str, str]:
+        """The names of all nodes by tag, this one's among them. It must not wait: see :mod:`.survey`."""
+        return self._peers.everyone()
+
     async def _work(self, answer: Answer, tag: str, request: Request) -> None:
         try:
-            body = await answer(_unpack(request.body), request.timeout)
+            body = await answer(unpack(request.body), request.timeout)
             if request.id:
-                self._reply(tag, Reply(request.id, _pack(body)))
+                self._reply(tag, Reply(request.id, pack(body)))
         except BrokerError as error:
             log.warning("request %r of another node: %s", request.kind, error)
         except Exception:

@@ -11,7 +11,7 @@ from ..adapter.sockets import Selection
 from ..engine.home import snapshot
 from .awaitables import SENT
 
-__all__ = ["RemoteSocket", "SocketList"]
+__all__ = ["DescriptionList", "RemoteSocket", "SocketDescription", "SocketList", "room_names"]
 
 
 class RemoteHandshake:
@@ -32,7 +32,7 @@ class RemoteHandshake:
         self.url: str = described["url"]
 
 
-class RemoteSocket:
+class SocketDescription:
     """A socket of any node, as it was when it was fetched.
 
     Attributes:
@@ -43,8 +43,7 @@ class RemoteSocket:
         handshake: How its client came in.
     """
 
-    def __init__(self, adapter: Adapter, described: Mapping[str, Any]) -> None:
-        self._adapter = adapter
+    def __init__(self, described: Mapping[str, Any]) -> None:
         self.id: str = described["id"]
         self.node: str = described["node"]
         self.rooms: set[str] = set(described["rooms"])
@@ -53,6 +52,19 @@ class RemoteSocket:
 
     def __repr__(self) -> str:
         return f"<socket {self.id} on {self.node}>"
+
+
+class RemoteSocket(SocketDescription):
+    """A description with the ways to reach its socket.
+
+    Args:
+        adapter: Of its namespace.
+        described: What its node says of it.
+    """
+
+    def __init__(self, adapter: Adapter, described: Mapping[str, Any]) -> None:
+        super().__init__(described)
+        self._adapter = adapter
 
     @property
     def _only(self) -> Selection:
@@ -96,6 +108,19 @@ class SocketList(list[RemoteSocket]):
     """
 
     def __init__(self, sockets: Iterable[RemoteSocket] = (), missing: Iterable[str] = ()) -> None:
+        super().__init__(sockets)
+        self.missing: list[str] = list(missing)
+
+
+class DescriptionList(list[SocketDescription]):
+    """As :class:`SocketList`, for a program that is no node.
+
+    Args:
+        sockets: Those that were found.
+        missing: Names of silent nodes.
+    """
+
+    def __init__(self, sockets: Iterable[SocketDescription] = (), missing: Iterable[str] = ()) -> None:
         super().__init__(sockets)
         self.missing: list[str] = list(missing)
 
