@@ -62,14 +62,19 @@ class ForwardedWebSocket(asyncio.Protocol):
         self._transport.write(data)
 
     def ended(self, failure: Failure | None) -> None:
-        if failure is not None and not self._transport.is_closing():
+        transport, self.tunnel = self._transport, None
+        if failure is not None and not transport.is_closing():
             self._refuse(failure)
-        self._transport.close()
-        if self._transport.get_write_buffer_size():
-            self._wheel.after(self, self._patience)
+        if self._open and transport.can_write_eof() and not transport.is_closing():
+            # Closed with something unread, the connection would be reset, and the client might miss the close frame.
+            transport.write_eof()
+            transport.resume_reading()
+        else:
+            transport.close()
+        self._wheel.after(self, self._patience)
 
     def on_due(self, now: float) -> None:
-        """The client has not taken what was left for it."""
+        """The client has not taken what was left for it, or not closed."""
         self._transport.abort()
 
     def pause_reading(self) -> None:
