@@ -65,3 +65,17 @@ def burst(socket, count, size):
 def plain_counts(socket):
     stats = plain.engine.stats
     return [stats.forwarded, stats.forward_refused, stats.forward_timeouts, stats.forward_failures]
+
+
+left: list[str] = []
+
+
+@plain.on("disconnect")
+def plain_disconnect(socket, reason):
+    left.append(reason)
+
+
+@plain.on("left")
+def plain_left(socket):
+    """Why sockets of this node have gone."""
+    return left

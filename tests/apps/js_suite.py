@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import os
 import re
 from datetime import UTC, datetime
 
 from shoal import NO_ACK, AckTimeout, ConnectionRefused, Server
 
-io = Server(node="js", broker="memory://")
+io = Server(node=os.environ.get("SUITE_NODE", "js"), broker=os.environ.get("SUITE_BROKER", "memory://"))
 plain = io.of("/plain")
 greeting = io.of("/greeting")
 secret = io.of("/secret")

@@ -8,8 +8,8 @@ import os
 from shoal import Server
 
 io = Server(
-    node="suite",
-    broker="memory://",
+    node=os.environ.get("SUITE_NODE", "suite"),
+    broker=os.environ.get("SUITE_BROKER", "memory://"),
     ping_interval=0.3,
     ping_timeout=float(os.environ.get("SUITE_PING_TIMEOUT", "1.0")),
     connect_timeout=2.0,

@@ -60,15 +60,19 @@ class Fleet:
         self._environment = environment
         self.port, *self.ports = free_ports(1 + places)
         self.running: dict[int, ServerProcess] = {}
-        servers = ",".join(f"127.0.0.1:{port}" for port in self.ports)
-        options = ["--servers", servers, "--listen", f"127.0.0.1:{self.port}", "--directory", str(folder), *arguments]
-        command = [sys.executable, "-m", "shoal", "balancer", balancer, *options]
         conf = folder / f"{balancer}.conf"
-        conf.write_bytes(subprocess.run(command, capture_output=True, check=True, timeout=START).stdout)
+        conf.write_text(self.configuration(balancer, folder, *arguments))
         self._balancer = balancer_argv(balancer, need(balancer), str(conf), str(folder))
         if reloads:
             self._balancer = (*self._balancer, "-W")
         self._front: ServerProcess | None = None
+
+    def configuration(self, balancer: str, folder: Path, *arguments: str) -> str:
+        """The balancer's: what `shoal balancer` prints."""
+        servers = ",".join(f"127.0.0.1:{port}" for port in self.ports)
+        options = ["--servers", servers, "--listen", f"127.0.0.1:{self.port}", "--directory", str(folder), *arguments]
+        command = [sys.executable, "-m", "shoal", "balancer", balancer, *options]
+        return subprocess.run(command, capture_output=True, check=True, timeout=START).stdout.decode()
 
     @contextlib.contextmanager
     def balanced(self, servers: int) -> Iterator[None]:

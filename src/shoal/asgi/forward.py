@@ -69,16 +69,9 @@ async def _ask(
         return refuse(engine, refusal, request)
     body = b""
     if request.method == "POST":
-        try:
-            async with asyncio.timeout(peer.limits.answer):
-                read = await read_body(receive, engine.settings.max_payload)
-        except ConnectionResetError:
-            return None
-        except TimeoutError:
-            return Response(408, b"", ((b"connection", b"close"),))
-        if read is None:
-            engine.stats.too_large += 1
-            return Response(413, b"", ((b"connection", b"close"),))
+        read = await _read(engine, peer, request, receive)
+        if not isinstance(read, bytes):
+            return read
         body = read
     fields = _lines([*_fields(request, DROPPED), *([(b"content-length", b"%d" % len(body))] if body else [])])
     head, proof = signed_head(peer, request, _path(scope), fields)
@@ -97,6 +90,40 @@ async def _ask(
     if isinstance(answer, Failure):
         return refuse(engine, engine.forwarder.failed(answer), request)
     return answer
+
+
+async def _read(engine: BaseEngine[Any], peer: Peer, request: Request, receive: Any) -> bytes | Response | None:
+    """The body of a POST, counted among what is under way as it comes; or why it is not taken; ``None`` as above."""
+    held = 0
+
+    async def counted() -> Any:
+        nonlocal held
+        message = await receive()
+        size = len(message.get("body", b""))
+        held += size
+        peer.bytes += size
+        if peer.bytes > peer.limits.bytes:
+            raise BufferError
+        return message
+
+    try:
+        async with asyncio.timeout(peer.limits.answer):
+            body = await read_body(counted, engine.settings.max_payload)
+    except ConnectionResetError:
+        return None
+    except TimeoutError:
+        return Response(408, b"", ((b"connection", b"close"),))
+    except BufferError:
+        body = b""
+    finally:
+        peer.bytes -= held
+    if body is None:
+        engine.stats.too_large += 1
+        return Response(413, b"", ((b"connection", b"close"),))
+    if peer.busy or peer.bytes + held > peer.limits.bytes:  # others were quicker
+        response = refuse(engine, engine.forwarder.failed(Failure.BUSY), request)
+        return response._replace(headers=(*response.headers, (b"connection", b"close")))
+    return body
 
 
 async def _until_gone(receive: Any) -> None:
@@ -164,7 +191,7 @@ async def forward_websocket(
         accept["subprotocol"] = subprotocol.decode("latin-1") if subprotocol is not None else None
         accept["headers"] = [field for field in headers if field[0] not in NOT_ACCEPTED]
         await send(accept)
-        await end.carry(receive, send)
+        await end.carry(receive, send, peer.limits.connect)
     finally:
         tunnel.close()
     return None
@@ -190,16 +217,16 @@ class _ClientEnd:
         self._writable = asyncio.Event()
         """Whether the other node takes more."""
         self._writable.set()
-        self._over = False
+        self._ended = asyncio.Event()
 
     # ---- of a TunnelEnd
 
-    def opened(self, head: bytes) -> None:
+    def opened(self, head: bytes, accepted: bool) -> None:
         end = head.index(b"\r\n\r\n") + 4
         found = parse_status(head[:end])
         assert found is not None
         answer = Answer(*found, head[end:])
-        if answer.status == SWITCHING_PROTOCOLS:
+        if accepted:
             self.received(answer.body)
         if not self.answer.done():
             self.answer.set_result(answer)
@@ -223,7 +250,7 @@ class _ClientEnd:
                 self.tunnel.write(data)
 
     def ended(self, failure: Failure | None) -> None:
-        self._over = True
+        self._ended.set()
         if not self.answer.done():
             self.answer.set_result(failure or Failure.GONE)
         self._writable.set()
@@ -237,9 +264,15 @@ class _ClientEnd:
 
     # ---- the client
 
-    async def carry(self, receive: Any, send: Any) -> None:
-        """Carry messages both ways, until either side ends."""
-        tasks = {asyncio.ensure_future(self._read_in(receive)), asyncio.ensure_future(self._write_out(send))}
+    async def carry(self, receive: Any, send: Any, patience: float) -> None:
+        """Carry messages both ways, until either side ends.
+
+        Args:
+            receive, send: ASGI's.
+            patience: Seconds in which the client has to take what is left for it when the other node has ended.
+        """
+        ways = [self._read_in(receive), self._write_out(send), self._outlast(patience)]
+        tasks = {asyncio.ensure_future(way) for way in ways}
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -248,6 +281,11 @@ class _ClientEnd:
             for result in await asyncio.gather(*tasks, return_exceptions=True):
                 if isinstance(result, Exception) and not isinstance(result, OSError):
                     raise result
+
+    async def _outlast(self, patience: float) -> None:
+        """Return when the client takes nothing that is left for it."""
+        await self._ended.wait()
+        await asyncio.sleep(patience)
 
     async def _read_in(self, receive: Any) -> None:
         """From the client to the other node."""
@@ -290,14 +328,14 @@ class _ClientEnd:
                         await send({"type": "websocket.send", "text": data.decode("utf-8", "replace")})
                     else:
                         await send({"type": "websocket.send", "bytes": data})
-            if self._over:
+            if self._ended.is_set():
                 with contextlib.suppress(OSError):
                     await send({"type": "websocket.close", "code": 1011})  # as a lost connection: the owner is gone
                 return
             if self.tunnel is not None:
                 self.tunnel.resume_reading()
             self._wakeup.clear()
-            if not self._waiting and not self._over:
+            if not self._waiting and not self._ended.is_set():
                 await self._wakeup.wait()
 
 

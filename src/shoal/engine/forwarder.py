@@ -149,6 +149,8 @@ class Forwarder:
         except ConfigurationError as error:
             self._context.log_once(f"address of {tag}", "another node tells an address that is none: %s", error)
             return None
+        for other in [tag for tag, (known, _) in self._peers.items() if self._find(tag) != known]:
+            self._drop(other)  # it left, and nobody has asked for it since
         peer = Peer(address, told[1], self._limits, self._context.wheel, self._context.tasks)
         self._peers[tag] = told, peer
         return peer

@@ -7,7 +7,7 @@ two, in :mod:`shoal.asgi.forward` and :mod:`shoal.fastlane.forward`.
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 from ..http.head import parse_status
 from .hop import PROOF
@@ -15,18 +15,26 @@ from .peer_connection import MAX_HEAD, Failure, Peer
 
 __all__ = ["PeerTunnel", "TunnelEnd"]
 
+SWITCHING_PROTOCOLS: Final = 101
+
 
 class TunnelEnd(Protocol):
     """The client's end of a WebSocket that goes through this node."""
 
-    def opened(self, head: bytes) -> None:
-        """The other node has answered the handshake; ``head`` is what it has said so far, without its proof."""
+    def opened(self, head: bytes, accepted: bool) -> None:
+        """The other node has answered the handshake; ``head`` is what it has said so far, without its proof.
+
+        If it has not ``accepted`` the rest of its answer follows, and nothing that the client sends may reach it.
+        """
 
     def received(self, data: bytes) -> None:
         """It has sent more."""
 
     def ended(self, failure: Failure | None) -> None:
-        """It has ended: ``failure`` says why there never was an answer."""
+        """It has ended: ``failure`` says why there never was an answer.
+
+        What the client has not taken yet has :attr:`.ForwardLimits.connect` seconds.
+        """
 
     def pause_reading(self) -> None:
         """It takes no more for now."""
@@ -44,7 +52,7 @@ class PeerTunnel(asyncio.Protocol):
         end: The client's end.
     """
 
-    __slots__ = ("_end", "_head", "_peer", "_proof", "_transport", "slot")
+    __slots__ = ("_accepted", "_end", "_head", "_peer", "_proof", "_transport", "slot")
 
     def __init__(self, peer: Peer, head: bytes, proof: bytes, end: TunnelEnd) -> None:
         self.slot: int = -1
@@ -53,6 +61,8 @@ class PeerTunnel(asyncio.Protocol):
         """What is to be sent; then what was received, until the answer's head is complete."""
         self._proof = proof
         """Empty once the answer has had it."""
+        self._accepted = False
+        """Whether the other node speaks WebSocket now. Before, a client's bytes would be requests to it."""
         self._end: TunnelEnd | None = end
         self._transport: asyncio.Transport | None = None
         peer.requests += 1
@@ -75,6 +85,8 @@ class PeerTunnel(asyncio.Protocol):
             self._release()
         if self._transport is not None:
             self._transport.close()
+            if self._transport.get_write_buffer_size():  # to a node that hangs it would stay
+                self._peer.wheel.after(self, self._peer.limits.connect)
 
     def _release(self) -> None:
         self._peer.requests -= 1
@@ -82,17 +94,24 @@ class PeerTunnel(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Send what the client has sent."""
-        if self._transport is not None:
+        if self._transport is not None and self._accepted:
             self._transport.write(data)
 
     def pause_reading(self) -> None:
-        """The client takes no more for now."""
-        if self._transport is not None and not self._transport.is_closing():
+        """The client takes no more for now.
+
+        Nobody notices meanwhile that the other node ends it. So the client has as long as a heartbeat may take.
+        """
+        if self._end is not None and self._transport is not None and not self._transport.is_closing():
             self._transport.pause_reading()
+            self._peer.wheel.after(self, self._peer.limits.answer)
 
     def resume_reading(self) -> None:
-        if self._transport is not None and not self._transport.is_closing():
+        """It takes more."""
+        if self._end is not None and self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
+            if self._accepted:
+                self._peer.wheel.remove(self)
 
     # ---- asyncio's
 
@@ -123,8 +142,10 @@ class PeerTunnel(asyncio.Protocol):
             return
         head = _without_proof(self._head[:end]) + self._head[end:]
         self._proof = self._head = b""
-        self._peer.wheel.remove(self)
-        self._end.opened(head)
+        self._accepted = found[0] == SWITCHING_PROTOCOLS
+        if self._accepted:
+            self._peer.wheel.remove(self)
+        self._end.opened(head, self._accepted)
 
     def _give_up(self, failure: Failure) -> None:
         self.failed(failure)
@@ -132,7 +153,7 @@ class PeerTunnel(asyncio.Protocol):
             self._transport.abort()
 
     def on_due(self, now: float) -> None:
-        """The handshake was not answered in time."""
+        """The handshake was not answered in time, or a refusal not ended; or one end takes nothing."""
         self._give_up(Failure.SLOW)
 
     def pause_writing(self) -> None:
@@ -145,6 +166,7 @@ class PeerTunnel(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        self._peer.wheel.remove(self)
         self.failed(Failure.GONE)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from ..engine.peer_connection import Failure
 from ..engine.peer_tunnel import PeerTunnel
+from ..engine.wheel import Wheel
 
 __all__ = ["ForwardedWebSocket"]
 
@@ -25,32 +26,56 @@ class ForwardedWebSocket(asyncio.Protocol):
         transport: uvicorn's.
         connections: uvicorn's, for its shutdown.
         refuse: Answers the handshake when the other node has not.
+        wheel: The engine's.
+        patience: Seconds in which the client has to take what is left for it when the other node has ended.
     """
 
-    __slots__ = ("_connections", "_open", "_refuse", "_transport", "tunnel")
+    __slots__ = ("_connections", "_open", "_patience", "_refuse", "_transport", "_wheel", "slot", "tunnel")
 
-    def __init__(self, transport: asyncio.Transport, connections: set[Any], refuse: Callable[[Failure], None]) -> None:
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        connections: set[Any],
+        refuse: Callable[[Failure], None],
+        wheel: Wheel,
+        patience: float,
+    ) -> None:
+        self.slot = -1
+        self._wheel = wheel
+        self._patience = patience
         self._transport = transport
         self._connections = connections
         self._connections.add(self)
         self._refuse = refuse
         self._open = False
+        """Whether the client may send."""
         self.tunnel: PeerTunnel | None = None
         """The connection to the other node."""
 
     # ---- of a TunnelEnd
 
-    def opened(self, head: bytes) -> None:
-        self._open = True
+    def opened(self, head: bytes, accepted: bool) -> None:
+        self._open = accepted
         self._transport.write(head)
 
     def received(self, data: bytes) -> None:
         self._transport.write(data)
 
     def ended(self, failure: Failure | None) -> None:
-        if failure is not None and not self._transport.is_closing():
+        transport, self.tunnel = self._transport, None
+        if failure is not None and not transport.is_closing():
             self._refuse(failure)
-        self._transport.close()
+        if self._open and transport.can_write_eof() and not transport.is_closing():
+            # Closed with something unread, the connection would be reset, and the client might miss the close frame.
+            transport.write_eof()
+            transport.resume_reading()
+        else:
+            transport.close()
+        self._wheel.after(self, self._patience)
+
+    def on_due(self, now: float) -> None:
+        """The client has not taken what was left for it, or not closed."""
+        self._transport.abort()
 
     def pause_reading(self) -> None:
         if not self._transport.is_closing():
@@ -64,7 +89,7 @@ class ForwardedWebSocket(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if not self._open:
-            self._transport.abort()  # the client sends before it was answered
+            self._transport.abort()  # the client sends before it was answered, or after a refusal
         elif self.tunnel is not None:
             self.tunnel.write(data)
 
@@ -78,6 +103,7 @@ class ForwardedWebSocket(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._connections.discard(self)
+        self._wheel.remove(self)
         tunnel, self.tunnel = self.tunnel, None
         if tunnel is not None:
             tunnel.close()

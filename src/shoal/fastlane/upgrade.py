@@ -184,7 +184,7 @@ class UpgradeProtocol(asyncio.Protocol):
             self._refuse(engine.forwarder.failed(failure))
 
         self._connections.discard(self)
-        end = ForwardedWebSocket(transport, self._connections, refuse)
+        end = ForwardedWebSocket(transport, self._connections, refuse, engine.context.wheel, peer.limits.connect)
         self._next = end
         end.tunnel = PeerTunnel(peer, head, proof, end)
         end.tunnel.connect()

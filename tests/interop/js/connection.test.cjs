@@ -251,6 +251,8 @@ scenario("a lost connection is reconnected, with a new id", async ({ connect }) 
     const attempts = collect(socket.io, "reconnect_attempt");
     const reconnects = collect(socket.io, "reconnect");
     const back = next(socket, "connect");
+    // The client ends an upgrade that is under way, and sends what it has, before it closes.
+    await eventually(() => !socket.io.engine.upgrading && !socket.io.engine.writeBuffer.length);
     socket.io.engine.close();
     assert.equal(socket.id, undefined);
     await back;
