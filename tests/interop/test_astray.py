@@ -26,7 +26,7 @@ from tests.servers import ServerProcess, command, free_port, tracebacks
 
 __all__ = ["TestClosing", "TestConnect", "TestHandshake", "TestHeartbeat", "TestUpgrade"]
 
-SCRIPTS = [("messages", "polling"), ("messages", "upgrade"), ("connection", "upgrade")]
+SCRIPTS = [("messages", "polling"), ("messages", "upgrade")]
 
 
 @contextlib.contextmanager

@@ -40,7 +40,7 @@ class ForwardedWebSocket(asyncio.Protocol):
         wheel: Wheel,
         patience: float,
     ) -> None:
-        self.slot = -1
+        self.slot: int = -1
         self._wheel = wheel
         self._patience = patience
         self._transport = transport
