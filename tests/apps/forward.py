@@ -1,4 +1,5 @@
-"""One node of a cluster whose clients' requests come to any node. It tells what it was asked by whom."""
+"""One node of a cluster whose clients' requests come to any node: `io` tells what it was asked by whom, and `plain` has
+no listeners, so that requests may take the short cut."""
 
 from __future__ import annotations
 
@@ -6,7 +7,9 @@ from shoal import Server
 from shoal.http.request import trusted_address
 
 io = Server()
+plain = Server()
 polls: list[list[object]] = []
+left: list[str] = []
 
 
 @io.engine.on("headers")
@@ -16,42 +19,19 @@ def asked(headers, request):
     polls.append([trusted_address(request, io.settings.trusted_proxies), "shoal-hop" in request.headers])
 
 
-@io.on("echo")
-def echo(socket, *args):
-    return args
-
-
-@io.on("say")
-def say(socket, text):
-    io.emit("said", text)
-
-
-@io.on("where")
-def where(socket):
-    return io.node
-
-
 @io.on("polls")
 def seen(socket):
     return polls
 
 
-@io.on("counts")
-def counts(socket):
-    stats = io.engine.stats
-    return [stats.forwarded, stats.forward_refused, stats.forward_timeouts, stats.forward_failures]
-
-
-plain = Server()  # without listeners, so that requests may take the short cut
-
-
+@io.on("echo")
 @plain.on("echo")
-def plain_echo(socket, *args):
+def echo(socket, *args):
     return args
 
 
 @plain.on("say")
-def plain_say(socket, text):
+def say(socket, text):
     plain.emit("said", text)
 
 
@@ -62,20 +42,17 @@ def burst(socket, count, size):
 
 
 @plain.on("counts")
-def plain_counts(socket):
+def counts(socket):
     stats = plain.engine.stats
     return [stats.forwarded, stats.forward_refused, stats.forward_timeouts, stats.forward_failures]
 
 
-left: list[str] = []
-
-
 @plain.on("disconnect")
-def plain_disconnect(socket, reason):
+def gone(socket, reason):
     left.append(reason)
 
 
 @plain.on("left")
-def plain_left(socket):
+def reasons(socket):
     """Why sockets of this node have gone."""
     return left

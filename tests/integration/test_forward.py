@@ -216,6 +216,20 @@ async def test_the_owner_is_killed(broker: Broker, entry: str) -> None:
             assert time.monotonic() - began < 2.0
 
 
+@pytest.mark.parametrize("entry", ["fastlane", "uvicorn", "hypercorn", "granian"])
+@case
+async def test_a_node_that_stops_waits_for_no_other(broker: Broker, entry: str) -> None:
+    """Polls that it has passed on end with it, and their clients go elsewhere, at once."""
+    with nodes(broker, entry, "fastlane") as (there, home):
+        async with session(home, there) as made:
+            waiting = asyncio.create_task(made.get(there))
+            await asyncio.sleep(0.3)
+            began = time.monotonic()
+            await asyncio.to_thread(there.stop)
+            assert time.monotonic() - began < 2.0
+            assert (await waiting).status_code == 400
+
+
 @pytest.mark.parametrize("entry", ["fastlane", "uvicorn"])
 @case
 async def test_an_owner_that_hangs_holds_up_nobody(broker: Broker, entry: str) -> None:

@@ -78,6 +78,7 @@ class EngineApp:
 
     async def _poll(self, scope: Any, request: Request, headers: Any, receive: Any, send: Any) -> None:
         engine = self._engine
+        engine.listen(send)
         if await forward_polling(engine, scope, request, receive, send):
             return
         if engine.listeners and "sid" in request.query:
@@ -87,7 +88,6 @@ class EngineApp:
             response = refuse(engine, refusal, request)
             await respond(send, response.status, response.body, [*response.headers, *headers])
         else:
-            engine.listen(send)
             await serve_polling(engine, request, headers, receive, send)
 
 

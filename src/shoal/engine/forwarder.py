@@ -19,7 +19,7 @@ from ..http.request import Request
 from ..settings import parse_address
 from .admission import UNKNOWN_SID, Refusal
 from .context import EngineContext
-from .hop import PassedRequest, new_key, sign_hop
+from .hop import HOP, PassedRequest, new_key, sign_hop
 from .ids import tag_of
 from .peer_connection import Failure, ForwardLimits, Peer
 
@@ -165,11 +165,11 @@ class Forwarder:
             self._peers.pop(tag)[1].close()
 
     async def _wait_for_address(self, tag: str) -> None:
-        waits = round(ADDRESS_TIMEOUT / ADDRESS_INTERVAL)
-        while waits and self._has_no_address(tag):
+        for _ in range(round(ADDRESS_TIMEOUT / ADDRESS_INTERVAL)):
             await asyncio.sleep(ADDRESS_INTERVAL)
-            waits -= 1
-        if not waits:
+            if not self._has_no_address(tag):
+                break
+        else:
             self._context.log_once(
                 f"address of {tag}",
                 "another node tells no address where it can be reached: give it the option advertise",
@@ -222,7 +222,7 @@ def signed_head(peer: Peer, request: Request, path: str, headers: bytes) -> tupl
     if request.query_string:
         target += b"?" + request.query_string
     line = b"%b %b HTTP/1.1\r\n" % (request.method.encode(), target)
-    return b"%b%bshoal-hop: %b\r\n\r\n" % (line, headers, value), proof
+    return b"%b%b%b: %b\r\n\r\n" % (line, headers, HOP, value), proof
 
 
 def _nobody(tag: str) -> None:

@@ -143,7 +143,7 @@ def _ready(
     engine = engine_of(app)
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(_listen(host, port, shared=False))]
-        if (engine := engine_of(app)) is not None:
+        if engine is not None:
             engine.forwarder.listens_at(sockets[0].getsockname())
         if shared_port is not None:
             sockets.append(stack.enter_context(_listen(host, shared_port, shared=True)))
@@ -193,6 +193,7 @@ class _Server(uvicorn.Server):
         if self._engine is not None:
             for session in list(self._engine.sessions.values()):
                 session.close("server shutting down")
+            self._engine.forwarder.stop()
         await super().shutdown(sockets)
 
 

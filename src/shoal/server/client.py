@@ -282,6 +282,7 @@ class Client:
         """A socket was accepted: the connection need not prove itself any more."""
         if len(self.sockets) == 1 or all(socket.connected for socket in self.sockets.values()):
             self.connection.context.wheel.remove(self)
+            self._asked = self._deadline = 0.0  # two floats less for each connection that is idle
 
     def refuse(self, namespace: str, socket: Lifecycle, message: str, data: Any) -> None:
         """A socket was refused: tell the client why."""
