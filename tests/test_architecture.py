@@ -95,7 +95,7 @@ ORDER = {
         "first_bytes",
         "serving",
     ),
-    "handlers": ("events", "registry", "listeners", "runners", "rate_limit", "threads", "stacks", "watchdog"),
+    "handlers": ("events", "runners", "registry", "listeners", "rate_limit", "threads", "stacks", "watchdog"),
     "adapter": (
         "codec",
         "context",

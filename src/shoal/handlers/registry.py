@@ -17,6 +17,7 @@ import msgspec
 
 from ..errors import ConfigurationError, ShoalError
 from .events import ALIASES, ANY, LIBRARY_EVENTS, check_handler
+from .runners import Kind
 
 __all__ = ["ANY", "NO_ACK", "BadArguments", "Handler", "HandlerTable", "Handlers", "as_args", "as_value", "is_async"]
 
@@ -57,8 +58,8 @@ class BadArguments(ShoalError):
     """An event came with arguments that its handler does not take."""
 
 
-class Handler:
-    """One function that is called for an event.
+class Handler(Kind):
+    """One function that is called for an event. For the runners, a kind of job: its calls wait, or they do not.
 
     Args:
         function: Plain or async.
@@ -76,6 +77,7 @@ class Handler:
         concurrent: bool = False,
         call: Callable[..., Any] | None = None,
     ) -> None:
+        super().__init__()
         if not callable(function):
             raise ConfigurationError(f"{function!r} is no function")
         self.registered: Callable[..., Any] = function
@@ -150,10 +152,12 @@ def _converter(kind: Any) -> Converter | None:
 class HandlerTable:
     """Handlers by event. Several of one event are called in the order they were registered."""
 
-    __slots__ = ("any", "events")
+    __slots__ = ("any", "events", "single")
 
     def __init__(self) -> None:
         self.events: dict[str, list[Handler]] = {}
+        self.single: dict[str, Handler] = {}
+        """Of events that have one handler, if it holds up the client's next event."""
         self.any: list[Handler] = []
         """Called for events that have no handler of their own."""
 
@@ -172,17 +176,23 @@ class HandlerTable:
         if event == ANY:
             self.any = [*self.any, Handler(function, leading + 1, concurrent, call)]
         else:
-            self.events[event] = [*self.events.get(event, ()), Handler(function, leading, concurrent, call)]
+            self._set(event, [*self.events.get(event, ()), Handler(function, leading, concurrent, call)])
 
     def remove(self, event: str, function: Callable[..., Any] | None = None) -> None:
         """Forget a function of an event, or all of them. What is not registered is ignored."""
         left = [h for h in self.get(event) if function is not None and h.registered != function]
         if event == ANY:
             self.any = left
-        elif left:
-            self.events[event] = left
         else:
-            self.events.pop(event, None)
+            self._set(event, left)
+
+    def _set(self, event: str, handlers: list[Handler]) -> None:
+        self.events.pop(event, None)
+        self.single.pop(event, None)
+        if handlers:
+            self.events[event] = handlers
+        if len(handlers) == 1 and not (handlers[0].concurrent and handlers[0].is_async):
+            self.single[event] = handlers[0]
 
     def get(self, event: str) -> list[Handler]:
         """Handlers of one event. Not to be changed."""
@@ -201,7 +211,7 @@ class HandlerTable:
 class Handlers:
     """All handlers of one namespace. Children of a dynamic namespace share those of their parent."""
 
-    __slots__ = ("incoming", "library", "middleware", "server_side")
+    __slots__ = ("incoming", "leaving", "library", "middleware", "server_side", "several")
 
     def __init__(self) -> None:
         self.incoming: HandlerTable = HandlerTable()
@@ -210,6 +220,10 @@ class Handlers:
         """Of the library's other events, apart: no client's event is looked up here."""
         self.middleware: list[Handler] = []
         """Called with each new socket, in order."""
+        self.leaving: Kind = Kind()
+        """Calls of the disconnect handlers."""
+        self.several: Kind = Kind()
+        """Events that are not for one handler alone."""
         self.server_side: HandlerTable = HandlerTable()
         """Of what other servers send."""
 

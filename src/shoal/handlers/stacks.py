@@ -15,6 +15,7 @@ __all__ = ["coroutine_frames", "event_of", "find", "thread_frames", "written"]
 # Shoal's functions that call handlers, and where each has the event. `accept` calls middleware and connect handlers.
 CALLERS: Final[dict[str, Callable[[dict[str, Any]], Any]]] = {
     "_call_plain": lambda variables: variables["data"][0],
+    "_work": lambda variables: variables["data"][0] if variables.get("handler") is not None else None,
     "_handle": lambda variables: variables.get("event"),
     "_finish": lambda variables: variables.get("event"),
     "_call_error_handlers": lambda variables: "error",

@@ -217,7 +217,7 @@ class Client:
             self._asked = self._context.now()
             if self.slot < 0:  # not the first one
                 self._expect_acceptance()
-            self._context.runners.submit(self._enter(name, packet.data))
+            self._context.runners.submit(self._enter(name, packet.data), self._namespaces.entering)
 
     async def _enter(self, name: str, auth: dict[str, Any] | None) -> None:
         if not self.connection.open:
@@ -237,7 +237,7 @@ class Client:
             self._send_refusal(name, "Invalid namespace", None)
         elif site.adapter.end_previous(auth):
             # Once more, behind the disconnect handlers of the one before; its namespace may have ended with it.
-            self._context.runners.submit(self._enter(name, auth))
+            self._context.runners.submit(self._enter(name, auth), self._namespaces.entering)
         else:
             try:
                 socket = await self._restore(site, auth)

@@ -98,13 +98,12 @@ class Inbox(Listening):
         if self._busy:
             self._wait(data, ack_id)
             return
-        if self._listeners is None:
-            handlers = self._handlers.incoming.events.get(data[0])
-            if handlers is not None and len(handlers) == 1 and not handlers[0].is_async:
-                self._call_plain(handlers[0], data, ack_id)
-                return
-        self._busy = True
-        self._context.runners.submit(self._work(data, ack_id))
+        handler = self._handlers.incoming.single.get(data[0]) if self._listeners is None else None
+        if handler is not None and not handler.is_async:
+            self._call_plain(handler, data, ack_id)
+        else:
+            self._busy = True
+            self._context.runners.submit(self._work(data, ack_id, handler), handler or self._handlers.several)
 
     def _is_too_fast(self, bucket: TokenBucket, event: str, ack_id: AckId | None) -> bool:
         """Refuse an event beyond the client's rate: in its acknowledgement, or with ``error`` once a second."""
@@ -162,7 +161,7 @@ class Inbox(Listening):
             result = copy_context().run(handler.function, self, *args)  # what it sets is not for the next client
             if type(result) is CoroutineType:  # a plain function that returns one: a partial, a lambda
                 self._busy = True
-                self._context.runners.submit(self._finish(result, data[0], ack_id))
+                self._context.runners.submit(self._finish(result, data[0], ack_id), handler)
             elif ack_id is not None and result is not NO_ACK:
                 self._acknowledge(ack_id, result)
         except (Exception, asyncio.CancelledError) as error:  # application code may raise anything
@@ -181,11 +180,30 @@ class Inbox(Listening):
             self._failed(event, ack_id, error)
         await self._next()
 
-    async def _work(self, data: Any, ack_id: AckId | None) -> None:
-        """Handle an event, then those that came meanwhile."""
+    async def _work(self, data: Any, ack_id: AckId | None, handler: Handler | None = None) -> None:
+        """Handle an event, then those that came meanwhile. A single coroutine function is awaited right here."""
+        event: tuple[Any, AckId | None] | None
         try:
-            await self._handle(data, ack_id)
-            await self._next()
+            while True:
+                if handler is None or not handler.is_async:
+                    await self._handle(data, ack_id)
+                else:
+                    try:
+                        args = data[1:]
+                        if handler.converters or not handler.minimum <= len(args) <= handler.maximum:
+                            args = handler.convert(args)
+                        result = await handler.function(self, *args)
+                        if ack_id is not None and result is not NO_ACK:
+                            self._acknowledge(ack_id, result)
+                    except (Exception, asyncio.CancelledError) as error:
+                        if is_cancelled(error):
+                            raise
+                        self._failed(data[0], ack_id, error)
+                if (event := self._take_waiting()) is None:
+                    return
+                data, ack_id = event
+                alone = self._listeners is None and type(data) is list
+                handler = self._handlers.incoming.single.get(data[0]) if alone else None
         except asyncio.CancelledError:
             if self._waiting and self._waiting[-1] == DISCONNECTED:
                 # The server ends in the middle of a handler: the disconnect handlers run all the same.
@@ -193,21 +211,28 @@ class Inbox(Listening):
                 self._context.runners.submit(self._run_disconnect_handlers())
             raise
 
+    async def _next(self) -> None:
+        """Handle what came meanwhile."""
+        if (event := self._take_waiting()) is not None:
+            await self._work(*event)
+
+    def _take_waiting(self) -> tuple[Any, AckId | None] | None:
+        """What waits longest. If nothing does, the socket is not busy any more."""
+        waiting = self._waiting
+        if not waiting:
+            self._waiting = None
+            self._busy = False
+            return None
+        event = waiting.popleft()
+        if len(waiting) == self._context.settings.max_waiting_events // 2:
+            self._connection.resume_reading()
+        return event
+
     def _drop_waiting(self) -> None:
         """Forget the events that wait."""
         if self._waiting:
             self._waiting.clear()
             self._connection.resume_reading()
-
-    async def _next(self) -> None:
-        waiting = self._waiting
-        while waiting:
-            data, ack_id = waiting.popleft()
-            if len(waiting) == self._context.settings.max_waiting_events // 2:
-                self._connection.resume_reading()
-            await self._handle(data, ack_id)
-        self._waiting = None
-        self._busy = False
 
     async def _handle(self, data: Any, ack_id: AckId | None) -> None:
         if type(data) is not list:

@@ -193,7 +193,7 @@ class Lifecycle(Inbox, LocalSocket):
             self._waiting.append(DISCONNECTED)
         elif self._listeners is not None or self._handlers.has_disconnect_handlers:
             self._busy = True
-            self._context.runners.submit(self._work(*DISCONNECTED))
+            self._context.runners.submit(self._work(*DISCONNECTED), self._handlers.leaving)
         else:
             self._disconnect_handlers_done()
 

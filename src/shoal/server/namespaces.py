@@ -17,6 +17,7 @@ from ..adapter.sockets import ClientState
 from ..engine.ids import new_socket_id
 from ..errors import ConfigurationError
 from ..handlers.registry import Handlers
+from ..handlers.runners import Kind
 from .lifecycle import Owner
 from .namespace import Namespace, register_methods
 from .socket import Socket
@@ -55,6 +56,8 @@ class Namespaces:
         self._cleanup = cleanup
         self.by_name: dict[str, Site] = {}
         self._dynamic: list[tuple[Matcher, Site]] = []
+        self.entering: Kind = Kind()
+        """Acceptances of clients, for the runners."""
 
     def of(self, matcher: Matcher, kind: type[Namespace] = Namespace) -> Namespace:
         """The namespace of a name, made if it does not exist; or a dynamic one.

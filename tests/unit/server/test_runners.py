@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.fuzz import examples
 
-from shoal.handlers.runners import MAX_IDLE, Runners
+from shoal.handlers.runners import ALONE, MAX_IDLE, Kind, Runners
 from shoal.testing import Clock, async_test, run
+
+name: contextvars.ContextVar[str] = contextvars.ContextVar("name", default="nobody")
 
 
 @settings(max_examples=examples(80))
@@ -52,6 +54,80 @@ def test_every_job_runs_once_begins_in_order_and_holds_up_no_other(jobs: list[tu
         await runners.close()
 
     run(main())
+
+
+@settings(max_examples=examples(80))
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.booleans()), max_size=120), st.integers(1, 9))
+def test_every_job_of_any_kind_runs_once_and_holds_up_no_other(jobs: list[tuple[int, int, bool]], burst: int) -> None:
+    """Kinds that wait sometimes, and set a context variable sometimes. None is lost, and none sees another's value."""
+
+    async def main() -> None:
+        runners, clock = Runners(), Clock.running()
+        kinds = [None, Kind(), Kind(), Kind()]
+        ended: list[int] = []
+
+        async def job(number: int, turns: int, sets: bool) -> None:
+            assert name.get() == "nobody"
+            task = asyncio.current_task()
+            if sets:
+                name.set("somebody")
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            assert asyncio.current_task() is task
+            assert name.get() == ("somebody" if sets else "nobody")
+            ended.append(number)
+
+        for number, (kind, turns, sets) in enumerate(jobs):
+            runners.submit(job(number, turns, sets), kinds[kind])
+            if number % burst == 0:
+                await asyncio.sleep(0)
+        await clock.settle()
+        assert sorted(ended) == list(range(len(jobs)))
+        assert len(runners) == 0
+        await runners.close()
+
+    run(main())
+
+
+@async_test
+async def test_a_kind_that_waits_begins_at_once() -> None:
+    """Once one has waited, a whole burst begins in the next turn of the loop; and later it is looked at again."""
+    runners, clock = Runners(), Clock.running()
+    kind = Kind()
+    begun: list[int] = []
+
+    async def waits(number: int) -> None:
+        begun.append(number)
+        await asyncio.sleep(1)
+
+    async def quick(number: int) -> None:
+        begun.append(number)
+
+    runners.submit(waits(0), kind)
+    await clock.settle()
+    assert kind.alone == ALONE
+    for number in range(1, 11):
+        runners.submit(waits(number), kind)
+    runners.submit(quick(11))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert sorted(begun) == list(range(12))
+    assert kind.alone == ALONE - 10
+    for number in range(12, 12 + ALONE):
+        runners.submit(quick(number), kind)  # it does not wait any more
+        await clock.settle()
+    assert kind.alone == 0
+    tasks: set[Any] = set()
+
+    async def which() -> None:
+        tasks.add(asyncio.current_task())
+
+    for _ in range(10):
+        runners.submit(which(), kind)
+    await clock.advance(2)
+    assert len(tasks) == 1
+    assert len(runners) == 0
+    await runners.close()
 
 
 @async_test
@@ -144,9 +220,6 @@ async def test_a_job_that_is_woken_at_once_does_not_lose_the_line() -> None:
     await clock.settle()
     assert log == list(range(20))
     await runners.close()
-
-
-name: contextvars.ContextVar[str] = contextvars.ContextVar("name", default="nobody")
 
 
 @async_test
@@ -251,6 +324,28 @@ class TestClosing:
         await runners.close()
         assert len(runners) == 0
         assert depths[0] == 3
+
+    @async_test
+    async def test_it_closes_what_was_to_begin_in_a_runner_of_its_own(self) -> None:
+        """In an idle one and in a new one: neither job is left to be warned about."""
+        for idle in (0, 1):
+            runners, kind = Runners(), Kind()
+            log: list[str] = []
+
+            async def never() -> None:
+                log.append("never")  # noqa: B023
+
+            async def quick() -> None:
+                pass
+
+            for _ in range(idle):
+                runners.submit(quick())
+                await Clock.running().settle()
+            kind.alone = 1
+            runners.submit(never(), kind)
+            await runners.close()
+            assert log == []
+            assert len(runners) == 0
 
     @async_test
     async def test_idle_runners_are_few(self) -> None:
