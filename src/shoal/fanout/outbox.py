@@ -84,7 +84,8 @@ class Outbox:
         """The socket's, as long as bytes may be written to it past the lane: nothing waits before them. Else -1."""
         self.pending: list[Any] = []
         """Collected in this turn of the loop, in order: frames or packets."""
-        self.held: list[Any] = []
+        self.held: list[Any] | None = None
+        """What the lane does not take yet. Not an empty list: nearly all connections have nothing there."""
         self.held_size: int = 0
         self._lane: Lane = _discard
         self._descriptor = -1
@@ -156,7 +157,7 @@ class Outbox:
         self.flush()
         if self.owner is None:
             return  # that was too much: it is closed
-        if framed and not self.framed:
+        if framed and not self.framed and self.held:
             self.held = [_frame(packet) for packet in self.held]
         self.framed = framed
         self._lane = lane
@@ -188,8 +189,8 @@ class Outbox:
     def take(self) -> list[Any]:
         """Remove and return all that was held."""
         held = self.held
-        self.held, self.held_size = [], 0
-        return held
+        self.held, self.held_size = None, 0
+        return held or []
 
     def close(self) -> None:
         """Drop everything, now and from now on."""
@@ -197,9 +198,11 @@ class Outbox:
         self.write = self._lane = _discard
         self.descriptor = self._descriptor = -1
         self.owner = None  # it refers back: leave no cycle to the garbage collector
-        self.pending, self.held, self.held_size = [], [], 0
+        self.pending, self.held, self.held_size = [], None, 0
 
     def _hold(self, data: bytes | list[Packet]) -> None:
+        if self.held is None:
+            self.held = []
         if isinstance(data, list):
             self.held.extend(data)
             self.held_size += sum([payload_size(packet) for packet in data])

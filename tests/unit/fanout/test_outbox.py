@@ -111,7 +111,7 @@ class TestBound:
         box.flush()
         assert owner.overflows == 1
         assert box.rules.stats.overflows == 1
-        assert (box.held, box.held_size, box.pending) == ([], 0, [])
+        assert (box.held, box.held_size, box.pending) == (None, 0, [])
         box.unblock()
         assert lane.packets == []
 
@@ -189,7 +189,7 @@ def test_after_the_end_everything_is_dropped(framed: bool) -> None:
         box.add(b"new", [b"x" * 100])
         box.flush()
         box.packet("packet")
-    assert (lane.packets, box.held, box.pending, owner.overflows) == ([], [], [], 0)
+    assert (lane.packets, box.held, box.pending, owner.overflows) == ([], None, [], 0)
 
 
 def test_the_descriptor_is_known_only_while_the_lane_takes_data() -> None:
