@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 
 import pytest
 from tests.integration.hostile import BOUNDS, Raw, Witness
 from tests.interop.wire import WEBSOCKET, Endpoint, case, client
 from tests.servers import ServerProcess, lanes, serving
-from tests.websocket_faults import CONTINUE, INVALID_DATA, TEXT, faults, frame
+from tests.websocket_faults import CONTINUE, INVALID_DATA, MESSAGE_TOO_BIG, TEXT, faults, frame
 
 LIMIT = int(BOUNDS["SHOAL_MAX_PAYLOAD"])
 FAULTS = faults(LIMIT)
@@ -96,3 +97,16 @@ async def test_a_probe_that_is_no_utf8_harms_no_session(plain: ServerProcess) ->
             while "4399[1]" not in await someone.packets(sid, 1):
                 pass
             await someone.push(sid, "1")
+
+
+@case
+async def test_who_sends_far_too_much_learns_why(plain: ServerProcess) -> None:
+    """The close frame arrives though the client sends on for a while before it reads."""
+    for _ in range(5):
+        async with (await Raw.joined(plain.port))[0] as raw:
+            size = 8 << 20
+            raw.writer.write(struct.pack("!BBQI", 0x80 | TEXT, 0xFF, size, 0))
+            for _ in range(size >> 16):
+                raw.writer.write(bytes(1 << 16))
+                await raw.writer.drain()
+            assert await raw.end() == MESSAGE_TOO_BIG

@@ -112,7 +112,7 @@ class FastLane(FrameReader):
         transport = self._transport
         for data in protocol.data_to_send():
             if not data:
-                transport.close()
+                self._end(protocol)
             elif self._held_pong is not None and data[0] == PONG:
                 self._held_pong = data
             else:
@@ -121,6 +121,16 @@ class FastLane(FrameReader):
             self._fail(protocol.parser_exc)
         if protocol.close_expected():
             self._enter_closing()
+
+    def _end(self, protocol: ServerProtocol) -> None:
+        """Nothing follows our close frame. Where the client broke the protocol, the rest of what it sends is read and
+        dropped until the deadline: to close a connection with input unread resets it, and the frame may be lost."""
+        transport = self._transport
+        if protocol.parser_exc is not None and transport.can_write_eof():
+            self._has_closed = True
+            transport.write_eof()
+        else:
+            transport.close()
 
     def pause_writing(self) -> None:
         if self._held_pong is None:
@@ -174,7 +184,7 @@ class FastLane(FrameReader):
         """Send a close frame and wait for the client's; then, or at the deadline, close the connection."""
         self.receive: Callable[[bytes], None] = ignore
         self._short_cut = False
-        if self._transport.is_closing():
+        if self._has_closed or self._transport.is_closing():
             return
         protocol = self._server_protocol()
         if protocol.state is OPEN:

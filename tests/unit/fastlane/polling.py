@@ -152,7 +152,9 @@ class Harness:
             "refused": dict(self.engine.refused),
             "outboxes": asdict(self.engine.outbox_stats),
             "open": [sid in self.engine.sessions for sid in self.sids],
-            "waits": [session and list(session.outbox.held or ()) for session in map(self.session, range(len(self.sids)))],
+            "waits": [
+                session and list(session.outbox.held or ()) for session in map(self.session, range(len(self.sids)))
+            ],
             "answered": self.state.total_requests,
         }
 

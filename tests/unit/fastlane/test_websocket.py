@@ -34,10 +34,20 @@ class Transport:
         self.reading = True
         self.pauses = 0
         self.aborted = False
+        self.ended = False
+        """Whether its half of the connection is closed."""
 
     def write(self, data: bytes) -> None:
+        assert not self.ended
         if not self.closing:
             self.written += data
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        assert not self.ended
+        self.ended = True
 
     def close(self) -> None:
         self.closing = True
