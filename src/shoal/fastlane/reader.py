@@ -65,7 +65,8 @@ class FrameReader(WebSocketLane, asyncio.Protocol):
         self._protocol = protocol
         """Made when something uncommon comes: most connections never need it."""
         self._has_closed = False
-        """Whether a close frame was answered by the short cut of :meth:`_answer_close`, or one is the last that we send."""
+        """Whether our close frame, the last that we send, is out: by the short cut of :meth:`_answer_close`, or behind
+        an error."""
         self._short_cut = False
         """Whether this lane carries a session, and the next byte begins a frame that may take the short cut."""
         self._incomplete = b""
