@@ -109,16 +109,17 @@ class RecoveringStreamsAdapter(StreamsAdapter):
         await self._link_is_up()
         offset = self.parse_offset(auth.get("offset"))
         opened: list[str] = []
-        try:
-            for _ in range(CLAIM_ATTEMPTS):
-                answer, socket = await self._claim(pid, offset, limit, make, opened)
-                if socket is not None:
-                    return socket
-                if answer is None:
-                    break
-        finally:
-            for room in opened:
-                self._link.close_room(self.name, room)
+        async with self._states.turn:
+            try:
+                for _ in range(CLAIM_ATTEMPTS):
+                    answer, socket = await self._claim(pid, offset, limit, make, opened)
+                    if socket is not None:
+                        return socket
+                    if answer is None:
+                        break
+            finally:
+                for room in opened:
+                    self._link.close_room(self.name, room)
         self.context.stats.not_recovered += 1
         return None
 

@@ -29,6 +29,10 @@ log: Final = logging.getLogger("shoal.server")
 
 HEARTBEAT_INTERVAL: Final = 2.0
 LEASE: Final = 3 * HEARTBEAT_INTERVAL  # a node that misses three is taken for dead
+# Clients that come back to a node at one time. What they missed comes in line with live messages, which wait for it;
+# of many at once it would exceed what the broker lets wait for a subscriber (32 MB), and end the link: so it went with
+# 2,000 clients that had each missed 160 KB. Of eight it is at most eight times `max_replay`.
+AT_ONE_TIME: Final = 8
 GRACE: Final = 60.0  # seconds that a hash outlives its last client's time, for the others to find it
 
 
@@ -54,6 +58,8 @@ class StreamStates:
         self._changed: dict[StreamState, None] = {}
         self._scheduled = False
         self._task: asyncio.Task[None] | None = None
+        self.turn: asyncio.Semaphore = asyncio.Semaphore(AT_ONE_TIME)
+        """Who comes back waits for its turn."""
         prefix = context.settings.channel_prefix
         self.key_prefix: bytes = f"{prefix}#states#".encode()
         self.own_key: bytes = self.key_prefix + context.tag.encode()
@@ -221,6 +227,7 @@ class StreamStates:
 
     def start(self) -> None:
         """Keep this node's states alive from now on."""
+        self.turn = asyncio.Semaphore(AT_ONE_TIME)  # of this loop
         self._task = asyncio.get_running_loop().create_task(self._beat())
 
     async def close(self) -> None:
