@@ -114,9 +114,21 @@ class Client(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(masked_text(packet))
 
-    def say(self, number: int, due: float, size: int) -> None:
+    def say(self, number: int, due: float, size: int, room: str = "") -> None:
         text = f"{self.number} {number} {due:.6f} ".ljust(size, ".")
-        self.send(b"42" + orjson.dumps(["say", self.room, text]))
+        self.send(b"42" + orjson.dumps(["say", room or self.room, text]))
+
+    async def join(self, rooms: Sequence[str]) -> None:
+        """Return when it is in them."""
+        self.joined = asyncio.get_running_loop().create_future()
+        self._join(rooms)
+        await self.joined
+
+    def _join(self, rooms: Sequence[str]) -> None:
+        """In order; the last is acknowledged."""
+        for room in rooms[:-1]:
+            self.send(b"42" + orjson.dumps(["join", room]))
+        self.send(b"420" + orjson.dumps(["join", rooms[-1]]))
 
     def close(self) -> None:
         self._closing = True
@@ -199,9 +211,7 @@ class Client(asyncio.Protocol):
             self.returned_at = time.monotonic()
             self.outcome = "recovered" if identity["sid"] == self.sid else "anew"
         if self.outcome != "recovered":
-            for each in range(self.own_rooms):
-                self.send(b"42" + orjson.dumps(["join", f"of-{self.number}-{each}"]))
-            self.send(b"420" + orjson.dumps(["join", self.room]))
+            self._join([*[f"of-{self.number}-{each}" for each in range(self.own_rooms)], self.room])
         self.sid, self._pid = identity["sid"], identity.get("pid", "")
 
     def _event(self, event: list[Any]) -> None:
@@ -287,7 +297,7 @@ async def measure(
     crowd = [Client(n, f"room-{n % rooms}", first, heard, False, own_rooms, pause) for n in range(clients)]
     talkers = [Client(n, f"room-{n % rooms}", [rest[n % len(rest)]], heard, True) for n in range(others)]
     async with asyncio.timeout(START_SECONDS):
-        await _come([*crowd, *talkers])
+        await come([*crowd, *talkers])
     for client in crowd:
         client.ports = rest
     talk = Talk(talkers, rate, size)
@@ -320,6 +330,7 @@ async def measure(
         "recovered": outcomes.count("recovered"),
         "anew": outcomes.count("anew"),
         "missing": outcomes.count(""),
+        "not_recovered": clients - outcomes.count("recovered"),
         "attempts": sum(client.attempts for client in crowd),
         "all_back_s": round(end - killed_at, 3),
         "return_s": _percentiles([c.returned_at - c.began_at for c in crowd if c.outcome], 1),
@@ -334,7 +345,7 @@ async def measure(
     }
 
 
-async def _come(clients: Iterable[Client]) -> None:
+async def come(clients: Iterable[Client]) -> None:
     """Let them connect and join, a few at a time."""
     gate = asyncio.Semaphore(CONNECTING)
 
