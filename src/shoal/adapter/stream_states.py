@@ -56,6 +56,8 @@ class StreamStates:
         self._by_socket: dict[LocalSocket, StreamState] = {}
         self._leaving: dict[LocalSocket, asyncio.Future[None]] = {}
         self._changed: dict[StreamState, None] = {}
+        self._forgotten: dict[bytes, StreamState] = {}
+        """Until the broker has been told."""
         self._scheduled = False
         self._task: asyncio.Task[None] | None = None
         self.turn: asyncio.Semaphore = asyncio.Semaphore(AT_ONE_TIME)
@@ -103,6 +105,8 @@ class StreamStates:
 
     def save_all(self) -> None:
         """The link is back: write everything, for what was not confirmed."""
+        self._end(self._forgotten)
+        self._forgotten = {}
         for state in (*self._here.values(), *self._away.values()):
             self.changed(state)
 
@@ -272,7 +276,20 @@ class StreamStates:
                 break
             self._no_longer_away(pid)
             expired[pid.encode()] = state
-        if not expired:
+        self._end(expired)
+
+    def forget_all(self) -> None:
+        """The link was away, and what was said meanwhile is lost: nobody can be told what it missed."""
+        for state in (*self._here.values(), *self._away.values()):
+            self._forgotten[state.pid.encode()] = state
+            state.data = state.data if state.socket is None else state.socket.data
+        self._here.clear()
+        self._away.clear()
+        self._away_ids.clear()
+
+    def _end(self, states: dict[bytes, StreamState]) -> None:
+        """Nobody can claim these any more: tell the application of those that nobody has claimed."""
+        if not states:
             return
 
         def answer(reply: Any) -> None:
@@ -280,8 +297,8 @@ class StreamStates:
                 self._on_expired(
                     [
                         ExpiredState(state.sender.name, state.sid, list(state.rooms), state.data)
-                        for state in map(expired.__getitem__, reply)
+                        for state in map(states.__getitem__, reply)
                     ]
                 )
 
-        self._drop(list(expired.values()), answer)
+        self._drop(list(states.values()), answer)

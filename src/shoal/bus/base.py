@@ -204,7 +204,7 @@ class LogBus(Bus, Protocol):
     catching_up: bool
     logs: Callable[[], Iterable[str]]
     on_entry: Callable[[int, bytes], None]
-    on_gap: Callable[[Iterable[str] | None], None]
+    on_gap: Callable[[Iterable[str] | None, bool], None]
 
     @property
     def last(self) -> int:
