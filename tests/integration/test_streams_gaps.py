@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Iterator
 
@@ -111,3 +112,32 @@ async def test_a_broker_that_is_restarted_and_lost_nothing() -> None:
                 await until(lambda: a.io.not_ready() is b.io.not_ready() is None, 20)
             await until(lambda: len(anna.received) == 3)
             assert (anna.connected, a.io.stats.epochs, a.io.stats.log_gaps) == (True, 0, 0)
+
+
+@real_time
+async def test_history_is_that_of_one_room_or_of_everyone(broker: Broker) -> None:
+    """What was for several rooms is not told to everyone, nor what was for a room of another namespace."""
+    async with cluster(broker, "history", "a") as (a,):
+        for number in range(3):
+            await a.io.to([]).emit_confirmed("n", number)
+            for _ in range(10):
+                await a.io.to("r", "s").emit_confirmed("secret", number)
+        await a.io.of("/x#y").to("z").emit_confirmed("secret", 0)
+        assert [(entry.event, *entry.args) for entry in await a.io.history(limit=2)] == [("n", 1), ("n", 2)]
+        [first, *_] = found = await a.io.history()
+        assert [entry.args[0] for entry in found] == [0, 1, 2]
+        assert [entry.args[0] for entry in await a.io.history(since=first.offset, limit=2)] == [1, 2]
+        assert await a.io.to("r").history() == []
+        assert await a.io.of("/x").to("y#z").history() == []
+
+
+@real_time
+async def test_who_asks_for_history_may_give_up(broker: Broker) -> None:
+    """The answer that nobody waits for any more does no harm to the link."""
+    async with cluster(broker, "impatient", "a") as (a,):
+        await a.io.to([]).emit_confirmed("n", 1)
+        asked = asyncio.ensure_future(a.io.history())
+        await asyncio.sleep(0)
+        asked.cancel()
+        assert len(await a.io.history()) == 1
+        assert a.io.stats.broker.reconnects == 0

@@ -144,6 +144,8 @@ class RecoveringStreamsAdapter(StreamsAdapter):
         result: asyncio.Future[tuple[StreamState | None, S | None]] = asyncio.get_running_loop().create_future()
 
         def answer(reply: Any) -> None:
+            if result.done():
+                return  # the server ends
             try:
                 result.set_result(self._take_claimed(pid, offset, reply, make, opened, late))
             except Exception as error:  # noqa: BLE001 - it belongs to the coroutine that waits
