@@ -47,14 +47,15 @@ def cut_off(node: Node) -> Iterator[None]:
 async def test_a_log_is_forgotten_while_a_node_is_cut_off(broker: Broker) -> None:
     """Its clients cannot be told what was in it: they are disconnected and begin anew, whoever they come to."""
     async with cluster(broker, "forgotten", "a", "b", **SOON) as (a, b):
-        anna, bert = await a.connect(), await b.connect()
+        anna, witness = await a.connect(), await b.connect()
         await sits(a, anna, "r")
         with cut_off(a):
             await b.io.to("r").emit_confirmed("said", 1)
             await until(lambda: broker.command("EXISTS", "forgotten#log#/#r").strip() == b":0")
             assert anna.connected
         await until(lambda: not anna.connected)
-        assert (a.io.stats.log_gaps, a.io.stats.epochs, bert.connected) == (1, 0, True)
+        assert (a.io.stats.log_gaps, a.io.stats.epochs) == (1, 0)
+        await witness.call("echo", 1)
         await until(lambda: a.io.not_ready() is None)
         for each in (b, a):
             assert (await each.connect(anna)).id != anna.id
@@ -141,3 +142,37 @@ async def test_who_asks_for_history_may_give_up(broker: Broker) -> None:
         asked.cancel()
         assert len(await a.io.history()) == 1
         assert a.io.stats.broker.reconnects == 0
+
+
+REFUSALS = {
+    "OOM": (("CONFIG", "SET", "maxmemory", "1"), ("CONFIG", "SET", "maxmemory", "0")),
+    "READONLY": (("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE")),
+    "NOREPLICAS": (("CONFIG", "SET", "min-replicas-to-write", "1"), ("CONFIG", "SET", "min-replicas-to-write", "0")),
+    "NOPERM": (("ACL", "SETUSER", "default", "-@scripting"), ("ACL", "SETUSER", "default", "+@all")),
+}
+
+
+@pytest.mark.parametrize("reason", REFUSALS)
+def test_a_broker_that_takes_nothing(reason: str, caplog: pytest.LogCaptureFixture) -> None:
+    """One line says why; the node is not ready all the while, and what was emitted is sent when it is over."""
+    begin, end = REFUSALS[reason]
+
+    @real_time
+    async def test() -> None:
+        with Broker() as broker:
+            async with cluster(broker, "refuses", "a") as (a,):
+                anna = await a.connect()
+                broker.command(*begin)
+                a.io.emit("n", 1)
+                await until(lambda: a.io.not_ready() is not None)
+                for _ in range(100):  # a second: the node tries again some five times
+                    await asyncio.sleep(0.01)
+                    assert a.io.not_ready() is not None
+                a.io.emit("n", 2)
+                broker.command(*end)
+                await until(lambda: len(anna.received) == 2, 20)
+                assert events(anna) == [("n", 1), ("n", 2)]
+
+    test()
+    told = [each.getMessage() for each in caplog.records if reason in each.getMessage()]
+    assert 1 <= len(told) <= (2 if reason == "NOPERM" else 1), told  # no right to this command, and to that one

@@ -154,7 +154,11 @@ class RedisStreamsBus(RedisBus):
         """See which epoch the broker is in; read what was missed."""
         last = self.last
         arguments = (self.epoch.encode(), b"%d" % last, new_epoch(), run, self._run_id)
-        epoch, number = await self._eval(link, OPEN, (self.options.counter,), arguments)
+        try:
+            epoch, number = await self._eval(link, OPEN, (self.options.counter,), arguments)
+        except BrokerError as error:
+            self._raise_if_lost()
+            raise BrokerError(_refusal(str(error))) from error
         known, self.epoch, self._run_id = self.epoch, epoch.decode(), run
         away, self._well_at = self._now() - self._well_at, self._now()
         is_expired = int(number) > last and away >= self.options.lifetime  # logs of that time may be forgotten
@@ -220,7 +224,7 @@ class RedisStreamsBus(RedisBus):
 
     def _is_refused(self, reason: str) -> None:
         """The broker takes no messages, for want of memory, of rights, or since it is a replica: what waits, waits."""
-        self._link_is_down(f"the broker takes no messages: {reason}")
+        self._link_is_down(_refusal(reason))
 
     def _link_is_down(self, reason: str) -> None:
         links = [link for link in self._links if isinstance(link, PipelineLink)]
@@ -272,6 +276,11 @@ class RedisStreamsBus(RedisBus):
             self.on_entry(number, payload)
         except Exception:  # whatever the layer above raises: the next message must arrive all the same
             logger.exception("a message was not handled")
+
+
+def _refusal(reason: str) -> str:
+    """The same words for each script that the broker refuses: they are logged once."""
+    return f"the broker takes no messages: {reason.partition(' script: ')[0]}"
 
 
 def _resolve(future: asyncio.Future[Any], answer: Any) -> None:
