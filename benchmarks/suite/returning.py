@@ -125,10 +125,9 @@ class Client(asyncio.Protocol):
         await self.joined
 
     def _join(self, rooms: Sequence[str]) -> None:
-        """In order; the last is acknowledged."""
-        for room in rooms[:-1]:
-            self.send(b"42" + orjson.dumps(["join", room]))
-        self.send(b"420" + orjson.dumps(["join", rooms[-1]]))
+        """In order; it waits for the acknowledgement of the last, which has the id 0."""
+        for left, room in zip(range(len(rooms) - 1, -1, -1), rooms, strict=True):
+            self.send(b"42%d" % left + orjson.dumps(["join", room]))
 
     def close(self) -> None:
         self._closing = True
@@ -201,7 +200,7 @@ class Client(asyncio.Protocol):
             self.send(b"40" + (orjson.dumps(shown) if self._pid else b""))
         elif packet.startswith(b"40"):
             self._accepted(orjson.loads(packet[2:]))
-        elif packet.startswith(b"430") and not self.joined.done():
+        elif packet.startswith(b"430[") and not self.joined.done():
             self.joined.set_result(None)
         elif packet[:2] in (b"41", b"44"):
             self.drop()
