@@ -11,8 +11,8 @@ from tests.brokers import Broker
 from tests.integration.test_streams import Node, cluster, events, real_time, until
 from tests.internals import log_bus
 
-from shoal import BrokerError
-from shoal.testing import TestClient
+from shoal import BrokerError, Emitter, Server
+from shoal.testing import TestClient, TestServer
 
 # The least that a log must be kept for with these is 0.7 s.
 SOON = {"max_disconnection_duration": 0.3, "ping_interval": 0.2, "ping_timeout": 0.1, "log_lifetime": 0.7}
@@ -142,6 +142,23 @@ async def test_who_asks_for_history_may_give_up(broker: Broker) -> None:
         asked.cancel()
         assert len(await a.io.history()) == 1
         assert a.io.stats.broker.reconnects == 0
+
+
+@real_time
+async def test_clusters_in_two_databases(broker: Broker) -> None:
+    """Neither hears the other, though Pub/Sub knows no databases; an emitter reaches that of its own."""
+    url = broker.url.replace("redis://", "redis+streams://")
+    servers = [Server(node=name, broker=f"{url}/{name}") for name in ("0", "1")]
+    async with TestServer(servers[0]) as zero, TestServer(servers[1]) as one, Emitter(f"{url}/1") as emitter:
+        anna, bert = await zero.connect(), await one.connect()
+        for number in range(5):
+            for io in servers:
+                await io.to([]).emit_confirmed("n", io.node, number)
+            await emitter.emit_confirmed("n", "emitter", number)
+        await until(lambda: len(anna.received) == 5 and len(bert.received) == 10)
+        assert {event[1] for event in events(anna)} == {"0"}
+        assert {event[1] for event in events(bert)} == {"1", "emitter"}
+        assert [io.stats.broker.reconnects for io in servers] == [0, 0]
 
 
 REFUSALS = {

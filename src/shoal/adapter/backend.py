@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final, Generic, TypeVar, cast
 
 from ..bus import Bus, BusLimits, LogOptions, open_bus
-from ..bus.base import LogBus
+from ..bus.base import LogBus, prefix_in_database
 from ..cluster.link import Link
 from ..cluster.log_link import Entry, LogLink
 from ..cluster.messages import Broadcast, Hello
@@ -216,7 +216,7 @@ class Streams(Clustered[StreamsAdapter]):
             cast(LogBus, bus),
             context.tag,
             context.node,
-            context.settings.channel_prefix,
+            prefix_in_database(context.settings.broker, context.settings.channel_prefix),
             self._deliver,
             self._deliver_entry,
             self._claimed,
