@@ -60,7 +60,7 @@ def _build() -> dict[str, str]:
         node, python = build.install_node_peers(), build.install_python_peer()
     missing: dict[str, str] = {}
     if node:
-        missing |= dict.fromkeys(("node", "node-4", "bun"), node)
+        missing |= dict.fromkeys(("node", "node-4", "node-4-streams", "node-4-recovery", "bun"), node)
     elif build.bun_program() is None:
         missing["bun"] = "npm has no bun for this machine"
     if python:

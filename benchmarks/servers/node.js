@@ -1,9 +1,10 @@
 // The benchmark's server on Node's socket.io with its defaults: node node.js PORT [REDIS_URL], where the URL's scheme
-// redis+streams stands for the adapter that keeps messages in a stream.
+// redis+streams stands for the adapter that keeps messages in a stream. A third word, recovery, turns on
+// connectionStateRecovery.
 const { createServer } = require("node:http");
 const { Server } = require("socket.io");
 
-const [port, redisUrl] = process.argv.slice(2);
+const [port, redisUrl, recovery] = process.argv.slice(2);
 
 async function adapter() {
   const { createClient } = require("redis");
@@ -21,7 +22,9 @@ async function adapter() {
 
 async function main() {
   const server = createServer();
-  const io = new Server(server, redisUrl ? { adapter: await adapter() } : {});
+  const options = redisUrl ? { adapter: await adapter() } : {};
+  if (recovery) options.connectionStateRecovery = {};
+  const io = new Server(server, options);
   io.on("connection", (socket) => {
     socket.join("chat");
     socket.on("chat", (text) => io.to("chat").emit("chat-message", `${port}: ${text}`));

@@ -63,6 +63,11 @@ def _scenario(scenario: Scenario, results: Results) -> dict[str, Any]:
             }
             for v in verdict.judge(scenario, figures)
         ],
+        "bounds": [
+            {"title": b.title, "at_most": b.at_most, "value": value, "met": met}
+            for b in scenario.bounds
+            for value, met in [verdict.hold(b, rounds)]
+        ],
         "rounds": rounds,
     }
 

@@ -3,12 +3,13 @@
 import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from typing import Any
 
 from suite.machine import busy_seconds, cpu_seconds
-from suite.paths import BUILD
+from suite.paths import BUILD, HERE
 from suite.servers import Deployment
 
 # Above the first share of its core the load generator, not the server, may have been the limit, unless the server used
@@ -23,9 +24,17 @@ class MeasureError(Exception):
 
 
 def run_load(load: Mapping[str, object], deployment: Deployment, core: int | None) -> dict[str, Any]:
-    """Measure once and return the load generator's result, with `other_cpu`: the share of a core that others used."""
+    """Measure once and return the load generator's result, with `other_cpu`: the share of a core that others used.
+
+    A load that names a `program` is that one's, beside this file.
+    """
     pids = deployment.pids + deployment.broker_pids
-    command = [str(BUILD / "load"), "--ports", _list(deployment.ports), "--pids", _list(pids)]
+    load = dict(load)
+    program = load.pop("program", None)
+    command = [str(BUILD / "load")]
+    if program is not None:
+        command = [sys.executable, str(HERE / "suite" / f"{program}.py"), "--broker", deployment.broker or ""]
+    command += ["--ports", _list(deployment.ports), "--pids", _list(pids)]
     for name, value in load.items():
         command += [f"--{name}", str(value)]
     pin = None if core is None else (lambda: os.sched_setaffinity(0, {core}))

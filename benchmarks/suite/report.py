@@ -10,7 +10,7 @@ from suite.document import Document
 # Each column shows whichever of these took part in a scenario.
 COLUMNS = {
     "Shoal": ("shoal-4-streams", "shoal-2", "shoal", "shoal-asgi", "shoal-4"),
-    "Node": ("node-4-streams", "node", "node-4"),
+    "Node": ("node-4-streams", "node-4-recovery", "node", "node-4"),
     "Bun": ("bun",),
     "python-socketio": ("psio",),
     "bare Python": ("bare",),
@@ -56,6 +56,16 @@ def target_text(scenario: dict[str, Any], target: dict[str, Any]) -> str:
     if disturbed and target["ratio_per_cpu"] is not None:
         text += f"; {target['ratio_per_cpu']:.3g} x per second of processor time"
     return text
+
+
+def bound_text(bound: dict[str, Any]) -> str:
+    """One bound and how it came out: `texts lost: 0 (at most 0): met`."""
+    if bound["value"] is None:
+        return f"{bound['title']}: not measured"
+    text = f"{bound['title']}: {number(bound['value'])}"
+    if bound["at_most"] is None:
+        return text
+    return f"{text} (at most {bound['at_most']:.3g}): {'met' if bound['met'] else 'not met'}"
 
 
 def cells(scenario: dict[str, Any]) -> list[str]:
@@ -111,7 +121,8 @@ def markdown(document: Document, chart: str) -> str:
         "|---|---|" + "---|" * (len(COLUMNS) + 1),
     ]
     for s in document["scenarios"]:
-        targets = "<br>".join(target_text(s, t) for t in s["targets"])
+        texts = [target_text(s, t) for t in s["targets"]] + [bound_text(b) for b in s.get("bounds", ())]
+        targets = "<br>".join(texts)
         lines.append(f"| {s['title']} | {s['unit']} | " + " | ".join(cells(s)) + f" | {targets} |")
     if document["growth"]:
         lines += ["", "| growth | unit | cost at each point | by the least before it |", "|---|---|---|---|"]
@@ -130,7 +141,8 @@ def _scenario_table(document: Document) -> Table:
         table.add_column(name, justify="right")
     table.add_column("targets")
     for s in document["scenarios"]:
-        targets = "\n".join(_coloured(target_text(s, t), t["met"]) for t in s["targets"])
+        texts = [_coloured(target_text(s, t), t["met"]) for t in s["targets"]]
+        targets = "\n".join(texts + [_coloured(bound_text(b), b["met"]) for b in s.get("bounds", ())])
         table.add_row(s["title"], s["unit"], *cells(s), targets, end_section=True)
     return table
 

@@ -24,12 +24,23 @@ class Target:
 
 
 @dataclass(frozen=True)
+class Bound:
+    """`subject`'s number at `figure` must be at most `at_most` in every round; without that it is there to be known."""
+
+    title: str
+    figure: str
+    at_most: float | None
+    subject: str = "shoal-4-streams"
+
+
+@dataclass(frozen=True)
 class Scenario:
     """One row of the table.
 
     `figure` is a path into the load generator's result, such as `latency_ms.p99`. `rate_of` names the scenarios of
     which half of Node's best result is the rate of this one's open loop. `quick_servers`: who takes part in a quick
-    run, if any does; `quick_load` is what the load differs in then.
+    run, if any does; `quick_load` is what the load differs in then. A load with a `program` is that one's, not the load
+    generator's in C.
     """
 
     key: str
@@ -40,6 +51,7 @@ class Scenario:
     figure: str = "received_per_s"
     unit: str = "deliveries/s"
     higher_is_better: bool = True
+    bounds: tuple[Bound, ...] = ()
     rate_of: tuple[str, ...] = ()
     quick_servers: tuple[str, ...] = ()
     quick_load: Load = field(default_factory=dict)
@@ -178,6 +190,44 @@ SCENARIOS = (
         (Target("shoal-4", None, "shoal-4-streams"), Target("node-4-streams", None, "shoal-4-streams")),
         figure="latency_ms.p99",
         unit="ms",
+        higher_is_better=False,
+    ),
+    Scenario(
+        "return",
+        "2,000 clients of a killed node come back to the other three, while 200 others talk: the last one",
+        {"program": "returning", "clients": 2000, "others": 200, "rooms": 100, "rate": 200},
+        ("shoal-4-streams", "node-4-recovery"),
+        (),
+        figure="return_s.max",
+        unit="s since it tried",
+        higher_is_better=False,
+        bounds=(
+            Bound("seconds since it tried for the last to be back", "return_s.max", 10),
+            Bound("clients that are not recovered", "not_recovered", 0),
+            Bound("texts lost", "lost", 0),
+            Bound("seconds since the kill for all to be back", "all_back_s", None),
+            Bound("p99 of the others meanwhile, ms", "others_ms.p99", None),
+            Bound("p99 of the others before, ms", "others_before_ms.p99", None),
+        ),
+    ),
+    Scenario(
+        "keeping-room",
+        "memory in the broker of a room with a member and one text of 64 bytes",
+        {"program": "keeping"},
+        ("shoal-4-streams",),
+        (),
+        figure="room_bytes",
+        unit="bytes",
+        higher_is_better=False,
+    ),
+    Scenario(
+        "keeping-message",
+        "memory in the broker of each text more that is kept",
+        {"program": "keeping"},
+        ("shoal-4-streams",),
+        (),
+        figure="message_bytes",
+        unit="bytes",
         higher_is_better=False,
     ),
     Scenario(

@@ -44,10 +44,15 @@ class Deployment:
     ports: list[int]
     pids: list[int]
     broker_pids: list[int]
+    broker: str | None = None
 
 
 def _node(port: int, broker: str | None) -> list[str]:
     return ["node", str(BUILT_PEERS / "node.js"), str(port), *([broker] if broker else [])]
+
+
+def _node_recovery(port: int, broker: str | None) -> list[str]:
+    return [*_node(port, broker), "recovery"]
 
 
 def _bun(port: int, _broker: str | None) -> list[str]:
@@ -85,6 +90,7 @@ KINDS = {
     "shoal-4-streams": Kind("Shoal, 4 nodes, streams", _shoal, nodes=4, broker=True, streams=True),
     "node-4": Kind("Node socket.io, 4 nodes", _node, nodes=4, broker=True),
     "node-4-streams": Kind("Node socket.io, 4 nodes, streams", _node, nodes=4, broker=True, streams=True),
+    "node-4-recovery": Kind("Node socket.io, 4 nodes, streams, recovery", _node_recovery, 4, broker=True, streams=True),
     "shoal-8": Kind("Shoal, 8 nodes", _shoal, nodes=8, broker=True),
     "shoal-16": Kind("Shoal, 16 nodes", _shoal, nodes=16, broker=True),
 }
@@ -122,7 +128,7 @@ def deploy(key: str, core: int | None) -> Iterator[Deployment]:
         ]
         for process, port in zip(processes, ports, strict=True):
             _wait_until_open(process, port, kind.label)
-        yield Deployment(ports, [process.pid for process in processes], broker_pids)
+        yield Deployment(ports, [process.pid for process in processes], broker_pids, broker)
 
 
 def _environment(port: int, broker: str | None) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from suite.measure import OTHERS_LIMIT, faults, figure, load_was_the_limit
 from suite.pace import SLOW
-from suite.scenarios import Growth, Scenario, Target
+from suite.scenarios import Bound, Growth, Scenario, Target
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,12 @@ def summarize(rounds: Sequence[Mapping[str, Any]], path: str) -> Figure:
 def judge(scenario: Scenario, figures: Mapping[str, Figure]) -> list[Verdict]:
     """One verdict for each of the scenario's targets."""
     return [_judge(scenario, target, figures) for target in scenario.targets]
+
+
+def hold(bound: Bound, rounds: Mapping[str, Sequence[Mapping[str, Any]]]) -> tuple[float | None, bool | None]:
+    """The worst number of the rounds, and whether it is within the bound; None where there is none or nothing asked."""
+    worst = max([figure(r, bound.figure) for r in rounds.get(bound.subject, ())], default=None)
+    return worst, None if worst is None or bound.at_most is None else worst <= bound.at_most
 
 
 def flatness(growth: Growth, rounds: Mapping[int, Sequence[Mapping[str, Any]]]) -> Flatness:

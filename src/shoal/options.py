@@ -87,7 +87,9 @@ class ServerOptions(EngineOptions, total=False):
     ``redis+streams://host:port`` (kept, so that a client which comes back to any node has missed nothing). Default:
     ``'memory://'``."""
     channel_prefix: str
-    """First part of every channel name, so that clusters can share one broker. Default: ``'shoal'``."""
+    """First part of every channel name, so that clusters can share one broker. With ``redis://`` those in two databases
+    need two, since Pub/Sub knows no databases; with ``redis+streams://`` they do not hear each other. Default:
+    ``'shoal'``."""
     connect_timeout: float
     """Seconds that a new connection may take to enter its first namespace. Default: ``45.0``."""
     slow_connect: float

@@ -162,7 +162,8 @@ class ServerSettings(EngineSettings):
     """What carries broadcasts between nodes: ``memory://`` (this node alone), ``redis://host:port`` (at most once),
     ``redis+streams://host:port`` (kept, so that a client which comes back to any node has missed nothing)."""
     channel_prefix: str = "shoal"
-    """First part of every channel name, so that clusters can share one broker."""
+    """First part of every channel name, so that clusters can share one broker. With ``redis://`` those in two databases
+    need two, since Pub/Sub knows no databases; with ``redis+streams://`` they do not hear each other."""
     connect_timeout: float = 45.0
     """Seconds that a new connection may take to enter its first namespace."""
     slow_connect: float = 5.0

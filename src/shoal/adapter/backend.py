@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final, Generic, TypeVar, cast
 
 from ..bus import Bus, BusLimits, LogOptions, open_bus
-from ..bus.base import LogBus
+from ..bus.base import LogBus, prefix_in_database
 from ..cluster.link import Link
 from ..cluster.log_link import Entry, LogLink
 from ..cluster.messages import Broadcast, Hello
@@ -216,7 +216,7 @@ class Streams(Clustered[StreamsAdapter]):
             cast(LogBus, bus),
             context.tag,
             context.node,
-            context.settings.channel_prefix,
+            prefix_in_database(context.settings.broker, context.settings.channel_prefix),
             self._deliver,
             self._deliver_entry,
             self._claimed,
@@ -255,9 +255,12 @@ class Streams(Clustered[StreamsAdapter]):
     def _logs(self) -> Iterable[str]:
         return [name for adapter in self.adapters.values() for name in adapter.log_names()]
 
-    def _gap(self, names: Iterable[str] | None) -> None:
-        """Messages are lost to this node: the clients that they may have been for begin anew."""
+    def _gap(self, names: Iterable[str] | None, is_final: bool) -> None:
+        """Messages are lost to this node: the clients that they may have been for come back and are told what they
+        missed, if the logs have it; of a final loss they have not, and cannot know."""
         chosen = None if names is None else frozenset(names)
+        if is_final and self.states is not None:
+            self.states.forget_all()
         count = sum([adapter.end_members(chosen) for adapter in self.adapters.values()])
         self.context.stats.log_gaps += 1
         self.context.stats.epochs = self.link.log_bus.epochs

@@ -109,16 +109,17 @@ class RecoveringStreamsAdapter(StreamsAdapter):
         await self._link_is_up()
         offset = self.parse_offset(auth.get("offset"))
         opened: list[str] = []
-        try:
-            for _ in range(CLAIM_ATTEMPTS):
-                answer, socket = await self._claim(pid, offset, limit, make, opened)
-                if socket is not None:
-                    return socket
-                if answer is None:
-                    break
-        finally:
-            for room in opened:
-                self._link.close_room(self.name, room)
+        async with self._states.turn:
+            try:
+                for _ in range(CLAIM_ATTEMPTS):
+                    answer, socket = await self._claim(pid, offset, limit, make, opened)
+                    if socket is not None:
+                        return socket
+                    if answer is None:
+                        break
+            finally:
+                for room in opened:
+                    self._link.close_room(self.name, room)
         self.context.stats.not_recovered += 1
         return None
 
@@ -143,6 +144,8 @@ class RecoveringStreamsAdapter(StreamsAdapter):
         result: asyncio.Future[tuple[StreamState | None, S | None]] = asyncio.get_running_loop().create_future()
 
         def answer(reply: Any) -> None:
+            if result.done():
+                return  # the server ends
             try:
                 result.set_result(self._take_claimed(pid, offset, reply, make, opened, late))
             except Exception as error:  # noqa: BLE001 - it belongs to the coroutine that waits

@@ -29,6 +29,10 @@ log: Final = logging.getLogger("shoal.server")
 
 HEARTBEAT_INTERVAL: Final = 2.0
 LEASE: Final = 3 * HEARTBEAT_INTERVAL  # a node that misses three is taken for dead
+# Clients that come back to a node at one time. What they missed comes in line with live messages, which wait for it;
+# of many at once it would exceed what the broker lets wait for a subscriber (32 MB), and end the link: so it went with
+# 2,000 clients that had each missed 160 KB. Of eight it is at most eight times `max_replay`.
+AT_ONE_TIME: Final = 8
 GRACE: Final = 60.0  # seconds that a hash outlives its last client's time, for the others to find it
 
 
@@ -52,8 +56,12 @@ class StreamStates:
         self._by_socket: dict[LocalSocket, StreamState] = {}
         self._leaving: dict[LocalSocket, asyncio.Future[None]] = {}
         self._changed: dict[StreamState, None] = {}
+        self._forgotten: dict[bytes, StreamState] = {}
+        """Until the broker has been told."""
         self._scheduled = False
         self._task: asyncio.Task[None] | None = None
+        self.turn: asyncio.Semaphore = asyncio.Semaphore(AT_ONE_TIME)
+        """Who comes back waits for its turn."""
         prefix = context.settings.channel_prefix
         self.key_prefix: bytes = f"{prefix}#states#".encode()
         self.own_key: bytes = self.key_prefix + context.tag.encode()
@@ -97,6 +105,8 @@ class StreamStates:
 
     def save_all(self) -> None:
         """The link is back: write everything, for what was not confirmed."""
+        self._end(self._forgotten)
+        self._forgotten = {}
         for state in (*self._here.values(), *self._away.values()):
             self.changed(state)
 
@@ -221,6 +231,7 @@ class StreamStates:
 
     def start(self) -> None:
         """Keep this node's states alive from now on."""
+        self.turn = asyncio.Semaphore(AT_ONE_TIME)  # of this loop
         self._task = asyncio.get_running_loop().create_task(self._beat())
 
     async def close(self) -> None:
@@ -265,7 +276,20 @@ class StreamStates:
                 break
             self._no_longer_away(pid)
             expired[pid.encode()] = state
-        if not expired:
+        self._end(expired)
+
+    def forget_all(self) -> None:
+        """The link was away, and what was said meanwhile is lost: nobody can be told what it missed."""
+        for state in (*self._here.values(), *self._away.values()):
+            self._forgotten[state.pid.encode()] = state
+            state.data = state.data if state.socket is None else state.socket.data
+        self._here.clear()
+        self._away.clear()
+        self._away_ids.clear()
+
+    def _end(self, states: dict[bytes, StreamState]) -> None:
+        """Nobody can claim these any more: tell the application of those that nobody has claimed."""
+        if not states:
             return
 
         def answer(reply: Any) -> None:
@@ -273,8 +297,8 @@ class StreamStates:
                 self._on_expired(
                     [
                         ExpiredState(state.sender.name, state.sid, list(state.rooms), state.data)
-                        for state in map(expired.__getitem__, reply)
+                        for state in map(states.__getitem__, reply)
                     ]
                 )
 
-        self._drop(list(expired.values()), answer)
+        self._drop(list(states.values()), answer)

@@ -170,19 +170,32 @@ class StreamsAdapter(PubSubAdapter):
         after = self.parse_offset(since)
         if since is not None and after is None:
             return []  # of another epoch
-        name = log_of(self.name, () if room is None else (room,))
+        rooms = () if room is None else (room,)
+        count = limit + 1
+        while True:
+            # The log of everyone has what was for several rooms, too, which is not to be told to everyone.
+            size, entries = await self._read(log_of(self.name, rooms), after, count)
+            wanted = [
+                entry for entry in entries if entry.broadcast.rooms == rooms and entry.broadcast.namespace == self.name
+            ]
+            if len(wanted) >= limit or size < count:
+                break
+            count *= 4
+        wanted = wanted[-limit:] if after is None else wanted[:limit]
+        return [found for found in map(self._as_history, wanted) if found is not None]
+
+    async def _read(self, log_name: str, after: Position | None, count: int) -> tuple[int, list[Entry]]:
+        """How many messages of a log were found, and their broadcasts in order: the newest, or those behind one."""
         answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         options = self._log_link.log_bus.options
-        key = options.logs + name.encode("utf-8", "surrogatepass")
+        key = options.logs + log_name.encode("utf-8", "surrogatepass")
         number = b"" if after is None else b"%d" % after[0]
-        self._log_link.log_bus.run(HISTORY, (options.counter,), (key, number, limit + 1), answered.set_result)
+        self._log_link.log_bus.run(HISTORY, (options.counter,), (key, number, count), answer_to(answered))
         answer = await answered
         if isinstance(answer, BrokerError):
             raise answer
         entries = sorted(self._log_link.entries(answer[1]), key=position_of)
-        wanted = [entry for entry in entries if after is None or (entry.number, entry.place) > after]
-        wanted = wanted[-limit:] if after is None else wanted[:limit]
-        return [found for found in map(self._as_history, wanted) if found is not None]
+        return len(answer[1]) // 2, [e for e in entries if after is None or (e.number, e.place) > after]
 
     def _as_history(self, entry: Entry) -> HistoryEntry | None:
         try:
@@ -203,6 +216,16 @@ class StreamsAdapter(PubSubAdapter):
             part.isascii() and part.isdigit() and len(part) <= MAX_DIGITS for part in digits
         )
         return (int(digits[0]), int(digits[1])) if is_number and epoch == self._log_link.log_bus.epoch else None
+
+
+def answer_to(future: asyncio.Future[Any]) -> Callable[[Any], None]:
+    """Takes the broker's answer for one who may have given up."""
+
+    def answer(reply: Any) -> None:
+        if not future.done():
+            future.set_result(reply)
+
+    return answer
 
 
 def position_of(entry: Entry) -> Position:

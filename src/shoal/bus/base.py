@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, Protocol
+from urllib.parse import parse_qs, urlsplit
 
 from ..errors import BrokerError, ConfigurationError
 
@@ -30,6 +31,7 @@ __all__ = [
     "OnState",
     "encode_channel",
     "label_of",
+    "prefix_in_database",
 ]
 
 OnMessage = Callable[[str, bytes], None]
@@ -204,7 +206,7 @@ class LogBus(Bus, Protocol):
     catching_up: bool
     logs: Callable[[], Iterable[str]]
     on_entry: Callable[[int, bytes], None]
-    on_gap: Callable[[Iterable[str] | None], None]
+    on_gap: Callable[[Iterable[str] | None, bool], None]
 
     @property
     def last(self) -> int:
@@ -224,6 +226,13 @@ class LogBus(Bus, Protocol):
 def encode_channel(channel: str) -> bytes:
     """Return the bytes of a channel's name. Any ``str`` has some: JavaScript's room names may hold lone surrogates."""
     return channel.encode("utf-8", "surrogatepass")
+
+
+def prefix_in_database(url: str, prefix: str) -> str:
+    """First part of the channels of a cluster whose logs lie in the database that a URL names: Pub/Sub knows none."""
+    parts = urlsplit(url)
+    number = parts.path.strip("/") or "".join(parse_qs(parts.query).get("db", ()))
+    return f"{prefix}@{number}" if number.strip("0") else prefix
 
 
 def label_of(url: str) -> str:

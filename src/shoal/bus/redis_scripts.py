@@ -13,12 +13,19 @@ __all__ = ["APPEND", "CLAIM", "DROP", "HEARTBEAT", "HISTORY", "OPEN", "READ", "S
 
 # Whether the broker still is the one that this node knew. One that lost its memory has no epoch; one that lost its last
 # second (an append-only file that is written each second, a failover to a replica) counts lower than what was received.
+# Others may have counted on since, so who comes first after a restart notes the number with which the run before it has
+# ended. ARGV: epoch and last number that the node knows, an epoch to begin, run of the broker, the one that it knew.
+# It writes in any case: a broker that takes nothing is found out before the link counts as up.
 OPEN: Final = b"""
-local meta = redis.call('HMGET', KEYS[1], 'e', 'n')
-local epoch, number = meta[1], tonumber(meta[2] or '0')
-if not epoch or (epoch == ARGV[1] and number < tonumber(ARGV[2])) then
+local meta = redis.call('HMGET', KEYS[1], 'e', 'n', 'r')
+local epoch, number, last = meta[1], tonumber(meta[2] or '0'), tonumber(ARGV[2])
+local run = ARGV[4] == '' and meta[3] or ARGV[4]
+if meta[3] and meta[3] ~= '' and meta[3] ~= run then redis.call('HSET', KEYS[1], 'end.' .. meta[3], number) end
+redis.call('HSET', KEYS[1], 'r', run)
+local ended = ARGV[5] ~= ARGV[4] and redis.call('HGET', KEYS[1], 'end.' .. ARGV[5])
+if not epoch or (epoch == ARGV[1] and (ended and tonumber(ended) or number) < last) then
   epoch = ARGV[3]
-  number = math.max(number, tonumber(ARGV[2]))
+  number = math.max(number, last)
   redis.call('HSET', KEYS[1], 'e', epoch, 'n', number)
 end
 return {epoch, number}

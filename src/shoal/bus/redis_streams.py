@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -33,8 +34,8 @@ logger: Final = logging.getLogger("shoal.bus")
 
 OnEntry = Callable[[int, bytes], None]
 """Takes a message's number and its payload."""
-OnGap = Callable[[Iterable[str] | None], None]
-"""Told that messages of these logs (``None``: of any) are lost to this node."""
+OnGap = Callable[[Iterable[str] | None, bool], None]
+"""Told that messages of these logs (``None``: of any) are lost to this node, and whether to everybody."""
 
 
 def _ignore(*_: Any) -> None:
@@ -76,6 +77,10 @@ class RedisStreamsBus(RedisBus):
         """Names the logs that this node must not miss anything of."""
         self.on_entry: OnEntry = _ignore
         self.on_gap: OnGap = _ignore
+        self._run_id = b""
+        """Of the broker: changes when it is started again."""
+        self._well_at = 0.0
+        """When the link was last known to work."""
         self.catching_up: bool = False
         self._pending: list[tuple[int, bytes]] = []
         """What arrives while logs are read."""
@@ -119,6 +124,7 @@ class RedisStreamsBus(RedisBus):
                 await self._command(link, b"HELLO", b"3")
                 for script in SCRIPTS:
                     await self._command(link, b"SCRIPT", b"LOAD", script)
+                run = await self._find_run(link)
         except TimeoutError as error:
             raise BrokerError(f"no answer within {timeout:g} s") from error
         self._subscriptions.attach(link)
@@ -128,27 +134,47 @@ class RedisStreamsBus(RedisBus):
             raise BrokerError(f"subscriptions not confirmed within {timeout:g} s")
         try:
             async with asyncio.timeout(4 * timeout):  # all logs
-                await self._open(link)
+                await self._open(link, run)
         except TimeoutError as error:
             raise BrokerError(f"no answer within {timeout:g} s") from error
         self._raise_if_lost()
         self.pipeline.attach(link)
 
-    async def _open(self, link: PipelineLink) -> None:
+    async def _find_run(self, link: PipelineLink) -> bytes:
+        """What the broker calls its run; nothing where it does not say."""
+        try:
+            info = await self._command(link, b"INFO", b"server")
+        except BrokerError:  # no right to ask
+            self._raise_if_lost()
+            return b""
+        found = re.search(rb"run_id:(\w+)", info if isinstance(info, bytes) else str(info).encode())
+        return found[1] if found else b""
+
+    async def _open(self, link: PipelineLink, run: bytes) -> None:
         """See which epoch the broker is in; read what was missed."""
         last = self.last
-        arguments = (self.epoch.encode(), b"%d" % last, new_epoch())
-        epoch, number = await self._eval(link, OPEN, (self.options.counter,), arguments)
-        known, self.epoch = self.epoch, epoch.decode()
-        if known == self.epoch:
+        arguments = (self.epoch.encode(), b"%d" % last, new_epoch(), run, self._run_id)
+        try:
+            epoch, number = await self._eval(link, OPEN, (self.options.counter,), arguments)
+        except BrokerError as error:
+            self._raise_if_lost()
+            raise BrokerError(_refusal(str(error))) from error
+        known, self.epoch, self._run_id = self.epoch, epoch.decode(), run
+        away, self._well_at = self._now() - self._well_at, self._now()
+        is_expired = int(number) > last and away >= self.options.lifetime  # logs of that time may be forgotten
+        if known == self.epoch and not is_expired:
             await self._catch_up(link, last)
             return
         self.pipeline.last = int(number)
         self.catching_up = False
         if known:
-            self.epochs += 1
-            self.on_gap(None)
+            self.epochs += known != self.epoch
+            self.on_gap(None, True)
         self._release()
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
 
     async def _catch_up(self, link: PipelineLink, last: int) -> None:
         names = [name.encode("utf-8", "surrogatepass") for name in self.logs()]
@@ -167,10 +193,10 @@ class RedisStreamsBus(RedisBus):
                 break
         self.catching_up = False
         if size > CATCH_UP_BYTES:
-            self.on_gap(None)
+            self.on_gap(None, False)
             found.clear()
         elif gaps:
-            self.on_gap(gaps)
+            self.on_gap(gaps, False)
         self._pending.extend(found.items())
         self._release()
 
@@ -198,7 +224,7 @@ class RedisStreamsBus(RedisBus):
 
     def _is_refused(self, reason: str) -> None:
         """The broker takes no messages, for want of memory, of rights, or since it is a replica: what waits, waits."""
-        self._link_is_down(f"the broker takes no messages: {reason}")
+        self._link_is_down(_refusal(reason))
 
     def _link_is_down(self, reason: str) -> None:
         links = [link for link in self._links if isinstance(link, PipelineLink)]
@@ -225,6 +251,8 @@ class RedisStreamsBus(RedisBus):
                 silent_ticks = 0 if self.stats.received > before else silent_ticks + 1
             if not answered.done():
                 self._link_is_down(f"a probe was not answered within {self._limits.probe_timeout:g} s")
+            else:
+                self._well_at = self._now()
 
     # ---- what arrives
 
@@ -248,6 +276,11 @@ class RedisStreamsBus(RedisBus):
             self.on_entry(number, payload)
         except Exception:  # whatever the layer above raises: the next message must arrive all the same
             logger.exception("a message was not handled")
+
+
+def _refusal(reason: str) -> str:
+    """The same words for each script that the broker refuses: they are logged once."""
+    return f"the broker takes no messages: {reason.partition(' script: ')[0]}"
 
 
 def _resolve(future: asyncio.Future[Any], answer: Any) -> None:

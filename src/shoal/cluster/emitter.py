@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any, Final, cast
 
 from ..bus import BusLimits, LogOptions, open_bus
-from ..bus.base import LogBus, label_of
+from ..bus.base import LogBus, label_of, prefix_in_database
 from ..errors import BrokerError, ConfigurationError
 from .log_link import confirmed, log_of
 from .messages import (
@@ -57,7 +57,7 @@ class EmitterLink:
 
     def __init__(self, broker: str, prefix: str, buffer_bytes: int) -> None:
         self._shown = label_of(broker)
-        self._prefix = prefix
+        self._prefix = prefix_in_database(broker, prefix) if broker.partition("://")[0].endswith("+streams") else prefix
         self._limit = buffer_bytes
         self._tag = secrets.token_urlsafe(9)[:TAG_LENGTH]
         self._has_log = broker.partition("://")[0].endswith("+streams")

@@ -107,7 +107,9 @@ class Broadcast:
         await self._adapter.broadcast_confirmed(event, args, self._selection, self._seconds(timeout))
 
     async def history(self, since: str | None = None, limit: int = 100) -> list[HistoryEntry]:
-        """The events that the log still has of one room; without a room, of those to everyone and to several rooms.
+        """The events that the log still has of one room; without a room, of those to everyone.
+
+        One to several rooms is in neither.
 
         Args:
             since: Offset of an event: those behind it, the oldest first. Without it the newest.
