@@ -1,6 +1,6 @@
 """From ``module:attribute`` to an ASGI application.
 
-Imports a module and checks that the attribute can be called as one. It runs nothing.
+Imports a module and checks that the attribute can be called as one; a factory is called, nothing else is run.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from ..errors import ConfigurationError
 __all__ = ["load_app"]
 
 
-def load_app(target: str) -> Any:
-    """Import ``target`` from the working directory or from what is installed, and return it.
+def load_app(target: str, *, factory: bool = False, app_dir: str = "") -> Any:
+    """Import ``target`` from a folder or from what is installed, and return it. Options are uvicorn's.
 
     Args:
         target: ``module:attribute``; the attribute may have dots.
+        factory: The attribute is a function without arguments that makes the application.
+        app_dir: The folder to import from; empty: the working directory.
 
     Raises:
         ConfigurationError: There is no such module or attribute, importing it failed, or it is no ASGI application.
@@ -30,9 +32,15 @@ def load_app(target: str) -> Any:
     module, colon, attribute = target.partition(":")
     if not (module and colon and attribute):
         raise ConfigurationError(f"cannot load {target!r}: write module:attribute, as in app:io")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    return _check_shape(target, _find(target, _import(target, module), attribute))
+    folder = os.path.abspath(app_dir)
+    if not os.path.isdir(folder):
+        raise ConfigurationError(f"cannot load {target}: there is no folder {app_dir}")
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    found = _find(target, _import(target, module), attribute)
+    if factory:
+        return _check_shape(f"what {target} returns", _call(target, found))
+    return _check_shape(target, found)
 
 
 def _import(target: str, module: str) -> ModuleType:
@@ -64,20 +72,39 @@ def _find(target: str, module: ModuleType, attribute: str) -> Any:
     return found
 
 
+def _call(target: str, factory: Any) -> Any:
+    if not callable(factory):
+        raise ConfigurationError(f"{target} is no factory: it is {_describe(factory)}")
+    if not _takes(factory, 0):
+        raise ConfigurationError(f"{target} is no factory: it is {_describe(factory)} that wants arguments")
+    try:
+        return factory()
+    except (Exception, SystemExit) as error:  # the application's code, too
+        raise _failed(target, error) from error
+
+
 def _check_shape(target: str, app: Any) -> Any:
     """An ASGI 3 application is called with scope, receive and send."""
     problem = f"{target} is no ASGI application: it is {_describe(app)}"
     if not callable(app) or inspect.isclass(app):
         raise ConfigurationError(problem)
-    try:
-        signature = inspect.signature(app)
-    except (ValueError, TypeError):  # written in C: there is nothing to look at
-        return app
-    try:
-        signature.bind(None, None, None)
-    except TypeError as error:
-        raise ConfigurationError(f"{problem} that does not take scope, receive and send") from error
+    if not _takes(app, 3):
+        hint = "; if it makes one, add --factory" if _takes(app, 0) else ""
+        raise ConfigurationError(f"{problem} that does not take scope, receive and send{hint}")
     return app
+
+
+def _takes(function: Any, count: int) -> bool:
+    """Whether a function can be called with so many positional arguments."""
+    try:
+        signature = inspect.signature(function)
+    except (ValueError, TypeError):  # written in C: there is nothing to look at
+        return True
+    try:
+        signature.bind(*[None] * count)
+    except TypeError:
+        return False
+    return True
 
 
 def _describe(thing: Any) -> str:

@@ -24,9 +24,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         del sys.modules[name]
 
 
-def refusal(target: str) -> str:
+def refusal(target: str, *, factory: bool = False, app_dir: str = "") -> str:
     with pytest.raises(ConfigurationError) as caught:
-        load_app(target)
+        load_app(target, factory=factory, app_dir=app_dir)
     return str(caught.value)
 
 
@@ -73,3 +73,38 @@ def test_both_halves_of_a_target_are_needed(here: Path, target: str) -> None:
 def test_a_missing_module_is_told_from_one_that_a_module_misses(here: Path) -> None:
     assert refusal("nowhere:app") == "cannot load nowhere:app: there is no module 'nowhere' here"
     assert "no module 'nowhere'" in refusal("nowhere.deep:app")
+
+
+APPLICATION = "async def app(scope, receive, send): ...\n"
+
+
+def test_a_folder_of_its_own_is_looked_in_and_the_working_directory_is_not(here: Path) -> None:
+    (here / "elsewhere").mkdir()
+    (here / "elsewhere" / "mine.py").write_text(APPLICATION)
+    assert "no module 'mine'" in refusal("mine:app")
+    assert load_app("mine:app", app_dir="elsewhere").__name__ == "app"
+    assert str(here / "elsewhere") in sys.path
+
+
+def test_a_folder_that_is_not_there_is_named(here: Path) -> None:
+    assert refusal("mine:app", app_dir="nowhere") == "cannot load mine:app: there is no folder nowhere"
+
+
+def test_a_factory_is_called_where_it_is_said_to_be_one(here: Path) -> None:
+    (here / "mine.py").write_text(f"{APPLICATION}def make(debug=False): return app\n")
+    assert load_app("mine:make", factory=True).__name__ == "app"
+    assert refusal("mine:make").endswith("that does not take scope, receive and send; if it makes one, add --factory")
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("make = 3", "mine:make is no factory: it is an int"),
+        ("def make(name): ...", "mine:make is no factory: it is the function make that wants arguments"),
+        ("def make(): return 3", "what mine:make returns is no ASGI application: it is an int"),
+        ("def make(): 1 / 0", "cannot load mine:make: ZeroDivisionError: division by zero"),
+    ],
+)
+def test_what_is_no_factory_is_refused_in_words(here: Path, source: str, words: str) -> None:
+    (here / "mine.py").write_text(source + "\n")
+    assert words in refusal("mine:make", factory=True)
