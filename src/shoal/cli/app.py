@@ -19,6 +19,7 @@ from ..errors import ShoalError
 __all__ = ["main"]
 
 COMMANDS = {
+    "new": "shoal.cli.new",
     "up": "shoal.cli.up",
     "serve": "shoal.cli.serve",
     "emit": "shoal.cli.emit",
