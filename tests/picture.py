@@ -73,6 +73,7 @@ class Place:
 
 PLACES = {
     "cli": Place(0, 264, 536, "around", "the shoal command"),
+    "inspection": Place(1, 360, 536, "around", "behind shoal check"),
     "project": Place(1, 593, 760, "around", "behind shoal new"),
     "local": Place(2, 40, 203, "around", "a whole cluster"),
     "load": Place(2, 223, 390, "around", "behind shoal bench"),
@@ -247,7 +248,9 @@ def into_side(x: int, end: str) -> Callable[[Box, Box], list[Point]]:
 ROUTES = {
     ("cli", "local"): below(290, 121),
     ("cli", "load"): straight(330),
+    ("cli", "inspection"): straight(449),
     ("cli", "project"): below(510, 676),
+    ("inspection", ""): straight(400),
     ("cli", "fastlane"): side(20, end="left"),
     ("cli", "cluster"): side(575, end="top"),
     ("testing", "protocol"): side(780, end="right"),

@@ -36,7 +36,7 @@ FLOORS = (
     ("emitter",),
     ("",),  # shoal/__init__.py: the public names
     ("testing", "demo"),
-    ("local", "load", "project"),
+    ("local", "load", "project", "inspection"),
     ("cli",),
     ("__main__",),
 )
@@ -124,8 +124,10 @@ ORDER = {
         "client",
         "server",
         "engine",  # Engine.IO on its own: it needs none of the others
+        "outline",
     ),
     "emitter": ("options", "emitter", "thread", "sync"),
+    "inspection": ("applications", "broker", "findings", "report"),
 }
 
 # What touches the world. protocol/ takes bytes and the time as arguments.

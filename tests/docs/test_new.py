@@ -57,10 +57,17 @@ def test_its_tests_pass(folder: Path) -> None:
     assert "4 passed" in result.stdout
 
 
-def test_its_types_are_right(folder: Path, tmp_path: Path) -> None:
+def test_its_types_are_right(folder: Path) -> None:
     """By its own configuration, which is strict."""
-    result = run(folder, "mypy", "--cache-dir", str(tmp_path))
+    result = run(folder, "mypy", "--cache-dir", str(ROOT / ".mypy_cache" / "new"))
     assert (result.returncode, result.stdout) == (0, "Success: no issues found in 3 source files\n")
+
+
+def test_nothing_is_odd_about_it(folder: Path) -> None:
+    result = run(folder, "shoal", "check", "app:app")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "app:app is a Socket.IO server in front of web.page\n" in result.stdout
+    assert result.stdout.endswith("\nnothing odd\n")
 
 
 def test_windows_hear_each_other(folder: Path, window: Windows) -> None:
@@ -88,7 +95,7 @@ def test_the_image_serves_with_what_it_has(folder: Path, tmp_path: Path) -> None
     [command] = re.findall(r"^CMD (.+)$", text, re.M)
     port = free_port()
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    server = ServerProcess(json.loads(command), port, {"PORT": str(port), "PATH": path}, cwd=tmp_path)
+    server = ServerProcess(json.loads(command), port, {"PORT": str(port), "SHOAL_NODE": "", "PATH": path}, cwd=tmp_path)
     try:
         server.wait_until_up(path="/readyz")
         need_npm("socket.io-client")

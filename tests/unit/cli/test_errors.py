@@ -53,7 +53,7 @@ def test_a_mistake_is_one_clear_line(capsys: pytest.CaptureFixture[str], argumen
     assert words in err
 
 
-@pytest.mark.parametrize("command", ["new", "up", "serve", "emit", "balancer"])
+@pytest.mark.parametrize("command", ["new", "up", "serve", "check", "emit", "balancer"])
 def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str], command: str) -> None:
     code, out, err = run(capsys, command, "--help")
     assert (code, err) == (0, "")
@@ -63,7 +63,7 @@ def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str], comma
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "--help")
     assert code == 0
-    for command in ("new", "up", "serve", "emit", "balancer"):
+    for command in ("new", "up", "serve", "check", "emit", "balancer"):
         assert f" {command} " in out
 
 
