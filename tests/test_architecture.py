@@ -135,7 +135,7 @@ WORLDLY = {"asyncio", "socket", "select", "selectors", "ssl", "threading", "logg
 WORLDLY |= {"time", "random", "secrets"}  # datetime and uuid are types of values that packets carry
 
 # Applications that `shoal new` writes: what they import is their own business.
-DATA = "project/template"
+DATA = "project/_template"
 
 LONGEST = 400
 LONG_WITH_REASON: dict[str, str] = {}  # "server/socket.py": "why it reads best in one piece"
@@ -300,7 +300,7 @@ GOOD = {
     "observe/__init__.py": "",
     "demo/__init__.py": "from shoal import Server",
     "project/__init__.py": "from shoal import Server",
-    "project/template/app.py": "import shoal.testing",
+    "project/_template/app.py": "import shoal.testing",
     "local/__init__.py": "from shoal import settings, bus",
     "cli/__init__.py": "from shoal import local\nprint('hello')",
 }

@@ -1,6 +1,7 @@
-"""New applications, behind ``shoal new``: copies what lies in ``template/``, with the application's name in it.
+"""New applications, behind ``shoal new``: copies what lies in ``_template/``, with the application's name in it.
 
-The files of the template are those that an application gets. This module knows nothing of what they say.
+The files there are those that an application gets; by its name type checkers know that they are no part of Shoal's
+surface. This module knows nothing of what they say.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ __all__ = ["create_project", "tag_of"]
 
 # What a folder, a package index and, with its separators made one, a Docker image may be called.
 NAME: Final = re.compile(r"[A-Za-z](?:[A-Za-z0-9_-]{0,62}[A-Za-z0-9])?")
-TEMPLATE: Final = files(__package__).joinpath("template")
+TEMPLATE: Final = files(__package__).joinpath("_template")
 
 
 def create_project(name: str, parent: Path) -> Path:

@@ -104,5 +104,5 @@ def test_what_cannot_be_written_whole_is_not_written(tmp_path: Path, monkeypatch
 
 def test_the_template_is_part_of_the_package() -> None:
     """So it is in the wheel, which holds the package as it is."""
-    template = files("shoal.project").joinpath("template")
+    template = files("shoal.project").joinpath("_template")
     assert {file.name for file in template.iterdir() if file.is_file()} == FILES
