@@ -74,7 +74,7 @@ def test_windows_hear_each_other(folder: Path, window: Windows) -> None:
     with example(str(folder)) as server:
         anna, berta = window(server.url, connected=False), window(server.url, connected=False)
         for each in (anna, berta):
-            shows(each, "#state", "Connected to one.")
+            shows(each, "#state", "Connected to server one.")
         anna.page.get_by_label("Message").fill("hello")
         anna.page.keyboard.press("Enter")
         for each in (anna, berta):

@@ -77,7 +77,8 @@ def better_target(app: Any, target: str) -> str | None:
     others = [(name, value) for name, value in vars(sys.modules[module]).items() if name != attribute]
     fits: list[str] = []
     if isinstance(app, Server):
-        fits = [name for name, value in others if isinstance(value, ASGIApp) and value.server is app and value.behind]
+        fronts = [(name, value) for name, value in others if isinstance(value, ASGIApp) and value.server is app]
+        fits = [name for name, front in fronts if front.behind is not None]
     elif not find(app):
         fits = [name for name, value in others if isinstance(value, ASGIApp) and value.behind is app]
         fits += [name for name, value in others if isinstance(value, Server | Engine)]

@@ -23,8 +23,8 @@ from .broker import BrokerState
 
 __all__ = ["Finding", "Subject", "comes_from", "findings", "findings_of_log"]
 
-# Kubernetes gives every container these for a service that is called "shoal".
-OF_KUBERNETES: Final = re.compile(r"(SERVICE_(HOST|PORT\w*)|PORT(_\d+_(TCP|UDP|SCTP)\w*)?)")
+# Kubernetes gives every container these for a service that is called "shoal", or "shoal-broker".
+OF_KUBERNETES: Final = re.compile(r"(\w+_)?(SERVICE_(HOST|PORT\w*)|PORT(_\d+_(TCP|UDP|SCTP)\w*)?)")
 WORKERS: Final = "WEB_CONCURRENCY"
 NEEDED_FOR_STREAMS: Final = (6, 2)
 
@@ -89,8 +89,7 @@ def _of_names(subject: Subject) -> Iterator[Finding]:
 
 def _of_environment(subject: Subject) -> Iterator[Finding]:
     """Variables that are no options, and such as the code does not follow."""
-    kind = type(subject.settings) if subject.found else ServerSettings
-    known = {f"{ENVIRONMENT_PREFIX}{name.upper()}": name for name in kind.__dataclass_fields__}
+    known = {f"{ENVIRONMENT_PREFIX}{name.upper()}": name for name in ServerSettings.__dataclass_fields__}
     for variable in sorted(subject.environment):
         rest = variable.removeprefix(ENVIRONMENT_PREFIX)
         if rest == variable or OF_KUBERNETES.fullmatch(rest):
@@ -99,7 +98,11 @@ def _of_environment(subject: Subject) -> Iterator[Finding]:
             near = difflib.get_close_matches(variable, known, 1, 0.85)
             hint = f"; did you mean {near[0]}?" if near else ""
             yield Finding("unknown-variable", f"{variable} is no option, and is ignored{hint}", bool(near))
-        elif subject.found and not comes_from(subject.environment, subject.settings, known[variable]):
+        elif (
+            subject.found
+            and hasattr(subject.settings, known[variable])  # an engine has no broker
+            and not comes_from(subject.environment, subject.settings, known[variable])
+        ):
             yield Finding(
                 "variable-without-effect",
                 f"{variable} is set, but the code gives {known[variable]} another value, which wins",

@@ -155,6 +155,7 @@ def test_an_odd_variable_is_found(variable: str, value: str, code: str, is_probl
         ("SHOAL_PORT", "tcp://10.0.0.1:80"),
         ("SHOAL_PORT_80_TCP_ADDR", "10.0.0.1"),
         ("SHOAL_SERVICE_PORT_HTTP", "80"),
+        ("SHOAL_BROKER_SERVICE_HOST", "10.0.0.2"),
         ("WEB_CONCURRENCY", "1"),
         ("WEB_CONCURRENCY", "auto"),
     ],
@@ -219,7 +220,7 @@ def test_an_engine_is_found_with_its_handlers() -> None:
     engine = Engine()
     assert codes(look(engine)) == ["no-handlers"]
     engine.on("message")(lambda session, data: None)
-    report = look(engine)
+    report = look(engine, environment={"SHOAL_BROKER": "redis://broker"})  # for servers beside it
     assert (report.kind, report.endpoint, codes(report)) == ("engine", "/engine.io/", [])
     assert [handler.event for handler in report.engine_handlers] == ["message"]
 
