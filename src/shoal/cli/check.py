@@ -88,4 +88,4 @@ def _load(target: str, factory: bool, app_dir: str) -> tuple[Any, list[warnings.
     with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
         shown, warnings.showwarning = warnings.showwarning, show
         warnings.simplefilter("always", EventWarning)
-        return load_app(target, factory=factory, app_dir=app_dir), warned
+        return load_app(target, directory=app_dir, factory=factory), warned

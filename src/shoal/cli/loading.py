@@ -1,6 +1,6 @@
 """From ``module:attribute`` to an ASGI application.
 
-Imports a module and checks that the attribute can be called as one; a factory is called, nothing else is run.
+Imports a module and checks that the attribute can be called as one. It runs nothing.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from ..errors import ConfigurationError
 __all__ = ["load_app"]
 
 
-def load_app(target: str, *, factory: bool = False, app_dir: str = "") -> Any:
-    """Import ``target`` from a folder or from what is installed, and return it. Options are uvicorn's.
+def load_app(target: str, *, directory: str = "", factory: bool = False) -> Any:
+    """Import ``target`` from a directory or from what is installed, and return it.
 
     Args:
         target: ``module:attribute``; the attribute may have dots.
-        factory: The attribute is a function without arguments that makes the application.
-        app_dir: The folder to import from; empty: the working directory.
+        directory: Default: the working directory.
+        factory: What is found is called without arguments, and returns the application.
 
     Raises:
         ConfigurationError: There is no such module or attribute, importing it failed, or it is no ASGI application.
@@ -32,15 +32,13 @@ def load_app(target: str, *, factory: bool = False, app_dir: str = "") -> Any:
     module, colon, attribute = target.partition(":")
     if not (module and colon and attribute):
         raise ConfigurationError(f"cannot load {target!r}: write module:attribute, as in app:io")
-    folder = os.path.abspath(app_dir)
-    if not os.path.isdir(folder):
-        raise ConfigurationError(f"cannot load {target}: there is no folder {app_dir}")
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
+    place = os.path.abspath(directory)
+    if not os.path.isdir(place):
+        raise ConfigurationError(f"cannot load {target}: there is no directory {directory}")
+    if place not in sys.path:
+        sys.path.insert(0, place)
     found = _find(target, _import(target, module), attribute)
-    if factory:
-        return _check_shape(f"what {target} returns", _call(target, found))
-    return _check_shape(target, found)
+    return _check_shape(target, _make(target, found) if factory else found)
 
 
 def _import(target: str, module: str) -> ModuleType:
@@ -54,11 +52,32 @@ def _import(target: str, module: str) -> ModuleType:
         raise _failed(target, error) from error
 
 
+def _make(target: str, factory: Any) -> Any:
+    if not callable(factory):
+        raise ConfigurationError(f"{target} is no factory: it is {_describe(factory)}")
+    try:
+        inspect.signature(factory).bind()
+    except ValueError:  # written in C
+        pass
+    except TypeError as error:
+        raise ConfigurationError(
+            f"{target} is no factory: it is {_describe(factory)} that wants arguments; an application itself needs no "
+            "--factory"
+        ) from error
+    try:
+        return factory()
+    except (Exception, SystemExit) as error:  # it is the application's code
+        raise _failed(target, error) from error
+
+
 def _failed(target: str, error: BaseException) -> ConfigurationError:
     reason = traceback.format_exception_only(error)[-1].strip()
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "importlib" not in f.filename]
     frames = [f for f in frames if f.filename != __file__]
-    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    filename, line = (frames[-1].filename, frames[-1].lineno) if frames else ("", None)
+    if isinstance(error, SyntaxError) and error.filename:  # what is wrong has not run
+        filename, line = error.filename, error.lineno
+    place = f" ({filename}, line {line})" if filename else ""
     return ConfigurationError(f"cannot load {target}: {reason}{place}")
 
 
@@ -72,39 +91,24 @@ def _find(target: str, module: ModuleType, attribute: str) -> Any:
     return found
 
 
-def _call(target: str, factory: Any) -> Any:
-    if not callable(factory):
-        raise ConfigurationError(f"{target} is no factory: it is {_describe(factory)}")
-    if not _takes(factory, 0):
-        raise ConfigurationError(f"{target} is no factory: it is {_describe(factory)} that wants arguments")
-    try:
-        return factory()
-    except (Exception, SystemExit) as error:  # the application's code, too
-        raise _failed(target, error) from error
-
-
 def _check_shape(target: str, app: Any) -> Any:
     """An ASGI 3 application is called with scope, receive and send."""
     problem = f"{target} is no ASGI application: it is {_describe(app)}"
     if not callable(app) or inspect.isclass(app):
         raise ConfigurationError(problem)
-    if not _takes(app, 3):
-        hint = "; if it makes one, add --factory" if _takes(app, 0) else ""
-        raise ConfigurationError(f"{problem} that does not take scope, receive and send{hint}")
-    return app
-
-
-def _takes(function: Any, count: int) -> bool:
-    """Whether a function can be called with so many positional arguments."""
     try:
-        signature = inspect.signature(function)
+        signature = inspect.signature(app)
     except (ValueError, TypeError):  # written in C: there is nothing to look at
-        return True
+        return app
     try:
-        signature.bind(*[None] * count)
-    except TypeError:
-        return False
-    return True
+        signature.bind(None, None, None)
+    except TypeError as error:
+        if inspect.isfunction(app) and not signature.parameters:
+            raise ConfigurationError(
+                f"{problem} that takes nothing: if it makes the application, say --factory"
+            ) from error
+        raise ConfigurationError(f"{problem} that does not take scope, receive and send") from error
+    return app
 
 
 def _describe(thing: Any) -> str:

@@ -11,9 +11,9 @@ from shoal.cli.loading import load_app
 from shoal.errors import ConfigurationError
 
 
-def refusal(target: str, *, factory: bool = False, app_dir: str = "") -> str:
+def refusal(target: str, *, directory: str = "", factory: bool = False) -> str:
     with pytest.raises(ConfigurationError) as caught:
-        load_app(target, factory=factory, app_dir=app_dir)
+        load_app(target, directory=directory, factory=factory)
     return str(caught.value)
 
 
@@ -69,18 +69,18 @@ def test_a_folder_of_its_own_is_looked_in_and_the_working_directory_is_not(here:
     (here / "elsewhere").mkdir()
     (here / "elsewhere" / "mine.py").write_text(APPLICATION)
     assert "no module 'mine'" in refusal("mine:app")
-    assert load_app("mine:app", app_dir="elsewhere").__name__ == "app"
+    assert load_app("mine:app", directory="elsewhere").__name__ == "app"
     assert str(here / "elsewhere") in sys.path
 
 
 def test_a_folder_that_is_not_there_is_named(here: Path) -> None:
-    assert refusal("mine:app", app_dir="nowhere") == "cannot load mine:app: there is no folder nowhere"
+    assert refusal("mine:app", directory="nowhere") == "cannot load mine:app: there is no directory nowhere"
 
 
 def test_a_factory_is_called_where_it_is_said_to_be_one(here: Path) -> None:
-    (here / "mine.py").write_text(f"{APPLICATION}def make(debug=False): return app\n")
+    (here / "mine.py").write_text(f"{APPLICATION}def make(): return app\n")
     assert load_app("mine:make", factory=True).__name__ == "app"
-    assert refusal("mine:make").endswith("that does not take scope, receive and send; if it makes one, add --factory")
+    assert refusal("mine:make").endswith("that takes nothing: if it makes the application, say --factory")
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_a_factory_is_called_where_it_is_said_to_be_one(here: Path) -> None:
     [
         ("make = 3", "mine:make is no factory: it is an int"),
         ("def make(name): ...", "mine:make is no factory: it is the function make that wants arguments"),
-        ("def make(): return 3", "what mine:make returns is no ASGI application: it is an int"),
+        ("def make(): return 3", "mine:make is no ASGI application: it is an int"),
         ("def make(): 1 / 0", "cannot load mine:make: ZeroDivisionError: division by zero"),
     ],
 )
