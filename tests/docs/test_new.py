@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from tests.docs.running import example, shows
 from tests.interop.browser import Windows, chromium, window
 from tests.requirements import ROOT, need, need_npm
-from tests.servers import ServerProcess, free_port
+from tests.servers import ServerProcess
 
 __all__ = ["chromium", "window"]  # fixtures
 
@@ -93,7 +94,9 @@ def test_the_image_serves_with_what_it_has(folder: Path, tmp_path: Path) -> None
     for name in files.split():
         shutil.copy(folder / name, tmp_path)
     [command] = re.findall(r"^CMD (.+)$", text, re.M)
-    port = free_port()
+    with socket.socket() as probe:
+        probe.bind(("0.0.0.0", 0))  # free on every interface, since the command listens on all
+        port = probe.getsockname()[1]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     server = ServerProcess(json.loads(command), port, {"PORT": str(port), "SHOAL_NODE": "", "PATH": path}, cwd=tmp_path)
     try:
