@@ -36,7 +36,7 @@ FLOORS = (
     ("emitter",),
     ("",),  # shoal/__init__.py: the public names
     ("testing", "demo"),
-    ("local", "load"),
+    ("local", "load", "project", "inspection"),
     ("cli",),
     ("__main__",),
 )
@@ -124,13 +124,18 @@ ORDER = {
         "client",
         "server",
         "engine",  # Engine.IO on its own: it needs none of the others
+        "outline",
     ),
     "emitter": ("options", "emitter", "thread", "sync"),
+    "inspection": ("applications", "broker", "findings", "report"),
 }
 
 # What touches the world. protocol/ takes bytes and the time as arguments.
 WORLDLY = {"asyncio", "socket", "select", "selectors", "ssl", "threading", "logging"}
 WORLDLY |= {"time", "random", "secrets"}  # datetime and uuid are types of values that packets carry
+
+# Applications that `shoal new` writes: what they import is their own business.
+DATA = "project/_template"
 
 LONGEST = 400
 LONG_WITH_REASON: dict[str, str] = {}  # "server/socket.py": "why it reads best in one piece"
@@ -162,7 +167,8 @@ def room_of(name: str) -> str:
 
 def read(source: Path) -> dict[str, Module]:
     """Every module below `source`, by dotted name."""
-    names = {_dotted(path, source): path for path in sorted(source.rglob("*.py"))}
+    files = [path for path in sorted(source.rglob("*.py")) if not path.is_relative_to(source / DATA)]
+    names = {_dotted(path, source): path for path in files}
     return {name: _module(name, path, source, names.keys()) for name, path in names.items()}
 
 
@@ -293,6 +299,8 @@ GOOD = {
     "testing/__init__.py": "from shoal import Server",
     "observe/__init__.py": "",
     "demo/__init__.py": "from shoal import Server",
+    "project/__init__.py": "from shoal import Server",
+    "project/_template/app.py": "import shoal.testing",
     "local/__init__.py": "from shoal import settings, bus",
     "cli/__init__.py": "from shoal import local\nprint('hello')",
 }

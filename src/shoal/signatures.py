@@ -12,7 +12,7 @@ from typing import Any
 
 from .errors import ConfigurationError
 
-__all__ = ["require_signature"]
+__all__ = ["name_of", "place_of", "require_signature"]
 
 
 def require_signature(function: Callable[..., Any], purpose: str, *wanted: Sequence[str], more: bool = False) -> None:
@@ -35,11 +35,25 @@ def require_signature(function: Callable[..., Any], purpose: str, *wanted: Seque
         return
     if any(_takes(signature, arguments, more) for arguments in wanted):
         return
-    name, ending = _name(function), ["..."] if more else []
+    name, ending = name_of(function), ["..."] if more else []
     calls = [f"{name}({', '.join([*arguments, *ending])})" for arguments in wanted]
+    place = place_of(function)
+    where = "" if place is None else f" ({place[0]}, line {place[1]})"
     raise ConfigurationError(
-        f"{name}{_bare(signature)}{_place(function)} cannot be {purpose}: it is called as {' or '.join(calls)}"
+        f"{name}{_bare(signature)}{where} cannot be {purpose}: it is called as {' or '.join(calls)}"
     )
+
+
+def name_of(function: Any) -> str:
+    """The name of a function, or of the class of an object that is called like one."""
+    found: str = getattr(_inner(function), "__name__", type(function).__name__)
+    return found
+
+
+def place_of(function: Any) -> tuple[str, int] | None:
+    """File and line of a function; ``None`` for one that is not written in Python."""
+    code = getattr(_inner(function), "__code__", None) or getattr(type(function).__call__, "__code__", None)
+    return None if code is None else (code.co_filename, code.co_firstlineno)
 
 
 def _takes(signature: inspect.Signature, arguments: Sequence[str], more: bool) -> bool:
@@ -59,16 +73,6 @@ def _bare(signature: inspect.Signature) -> str:
     """A signature without annotations, which are long and not what is wrong."""
     parameters = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
     return str(signature.replace(parameters=parameters, return_annotation=signature.empty))
-
-
-def _name(function: Any) -> str:
-    found: str = getattr(_inner(function), "__name__", type(function).__name__)
-    return found
-
-
-def _place(function: Any) -> str:
-    code = getattr(_inner(function), "__code__", None) or getattr(type(function).__call__, "__code__", None)
-    return "" if code is None else f" ({code.co_filename}, line {code.co_firstlineno})"
 
 
 def _inner(function: Any) -> Any:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -75,6 +77,24 @@ def alive(name: str) -> bool:
     with contextlib.suppress(RuntimeError):
         return run("docker", "exec", name, "python3", "-c", script).strip() == "200"
     return False
+
+
+def test_a_new_application_makes_an_image(tmp_path: Path) -> None:
+    """What `shoal new` writes is built on the image, is healthy, not root, serves its page, and ends with 0."""
+    shoal = f"cd '{tmp_path}' && PYTHONPATH='{CONTEXT / 'src'}' '{sys.executable}' -m shoal new my_chat"
+    run("sh", "-c", shoal)
+    image = f"{NAME}-new"
+    run("docker", "build", "-t", image, "--build-arg", f"SHOAL_IMAGE={IMAGE}", str(tmp_path / "my_chat"))
+    try:
+        with container(f"{NAME}-chat", "--read-only", "--cap-drop", "ALL", image) as name:
+            until("it is healthy", lambda: inspect(name)["State"]["Health"]["Status"] == "healthy")
+            assert run("docker", "exec", name, "id", "-u").strip() == "10001"
+            script = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:1111/', timeout=2).read().decode())"
+            assert "<title>my_chat</title>" in run("docker", "exec", name, "python3", "-c", script)
+            run("docker", "stop", "-t", "20", name)
+            assert inspect(name)["State"]["ExitCode"] == 0
+    finally:
+        run("docker", "image", "rm", image)
 
 
 @pytest.mark.parametrize("compose", composes())

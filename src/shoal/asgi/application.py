@@ -104,14 +104,27 @@ class ASGIApp:
         start: Starts what stands behind ``front``.
         stop: Ends it.
         engine: For servers that can carry its WebSockets themselves; see :mod:`.fastlane`.
+        server: What it belongs to.
+        behind: The other application as it was given, for those who look; ``None`` if there is none.
     """
 
-    def __init__(self, front: EngineApp, other: Application, start: Hook, stop: Hook, engine: BaseEngine[Any]) -> None:
+    def __init__(
+        self,
+        front: EngineApp,
+        other: Application,
+        start: Hook,
+        stop: Hook,
+        engine: BaseEngine[Any],
+        server: Any,
+        behind: Any,
+    ) -> None:
         self._front = front
         self._other = other
         self._start = start
         self._stop = stop
         self.engine = engine
+        self.server = server
+        self.behind = behind
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if self.engine.forwarder.learning:

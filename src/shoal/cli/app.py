@@ -1,6 +1,7 @@
 """The ``shoal`` program: its commands, and how it fails.
 
-Commands are looked up by name and imported one at a time. Whatever is wrong ends as one line on stderr and exit code 1.
+Commands are looked up by name and imported one at a time. Whatever is wrong ends as one line on stderr and exit code 1;
+a command may have other codes for what it has found.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from ..errors import ShoalError
 __all__ = ["main"]
 
 COMMANDS = {
+    "new": "shoal.cli.new",
     "up": "shoal.cli.up",
     "serve": "shoal.cli.serve",
+    "check": "shoal.cli.check",
     "emit": "shoal.cli.emit",
     "balancer": "shoal.cli.balancer",
     "bench": "shoal.cli.bench",

@@ -43,6 +43,10 @@ class Listeners:
         """Whether any event has a handler."""
         return bool(self._handlers)
 
+    def functions(self) -> dict[str, list[Handler]]:
+        """The handlers by event. A copy."""
+        return {event: [*found] for event, found in self._handlers.items()}
+
     def __contains__(self, event: str) -> bool:
         """Whether an event has a handler."""
         return event in self._handlers

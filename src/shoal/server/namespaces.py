@@ -55,9 +55,9 @@ class Namespaces:
         self._backend = backend
         self._cleanup = cleanup
         self.by_name: dict[str, Site] = {}
-        self._dynamic: list[tuple[Matcher, Site]] = []
         self.entering: Kind = Kind()
         """Acceptances of clients, for the runners."""
+        self.dynamic: list[tuple[Matcher, Site]] = []
 
     def of(self, matcher: Matcher, kind: type[Namespace] = Namespace) -> Namespace:
         """The namespace of a name, made if it does not exist; or a dynamic one.
@@ -73,14 +73,14 @@ class Namespaces:
         """
         if isinstance(matcher, str):
             return self._named(matcher if matcher.startswith("/") else f"/{matcher}", kind)
-        for known, site in self._dynamic:
+        for known, site in self.dynamic:
             if known == matcher:
                 return site.namespace
         handlers = Handlers()
         adapter = Adapter(self._backend.context, "*", handlers, _nothing)  # a pattern has no sockets of its own
         parent = Site(kind("*", adapter, handlers), adapter, handlers)
         register_methods(parent.namespace)
-        self._dynamic.append((matcher, parent))
+        self.dynamic.append((matcher, parent))
         return parent.namespace
 
     def _named(self, name: str, kind: type[Namespace]) -> Namespace:
@@ -94,7 +94,7 @@ class Namespaces:
     def _make(self, name: str, kind: type[Namespace]) -> Site:
         """A namespace, under the dynamic one whose pattern its name matches: it must have that one's middleware."""
         if kind is Namespace:
-            for matcher, parent in self._dynamic:
+            for matcher, parent in self.dynamic:
                 if isinstance(matcher, re.Pattern) and matcher.search(name):
                     return self._add(name, type(parent.namespace), parent.handlers, True)
         site = self._add(name, kind, Handlers(), False)
@@ -104,9 +104,9 @@ class Namespaces:
     async def find(self, name: str, auth: Any) -> Site | None:
         """The namespace that a client wants to enter; a child of a dynamic one is made on the way."""
         site = self.by_name.get(name)
-        if site is not None or not self._dynamic or not name.isprintable():
+        if site is not None or not self.dynamic or not name.isprintable():
             return site  # a control character: Python's "$" matches before a line's end, JavaScript's does not
-        for matcher, parent in self._dynamic:
+        for matcher, parent in self.dynamic:
             if isinstance(matcher, re.Pattern):
                 matches = matcher.search(name) is not None
             else:

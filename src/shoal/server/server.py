@@ -226,7 +226,8 @@ class Server(Broadcasting):
 
         ``/healthz`` and ``/readyz`` are answered here if the other application does not know them.
         """
-        return ASGIApp(self._app, self._health.behind(other), self.start, self.close, self.engine)
+        health = self._health.behind(other)
+        return ASGIApp(self._app, health, self.start, self.close, self.engine, self, other)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one ASGI scope."""

@@ -40,6 +40,8 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[object, st
         (["balancer", "nginx", "--servers", "one=ws1:1,one=ws2:1"], "two servers are called 'one'"),
         (["balancer", "nginx", "--algorithm", "random"], "--algorithm random: use one of leastconn, roundrobin"),
         (["emit", "x", "{broken"], "'{broken' is no JSON"),
+        (["new"], "missing argument"),
+        (["new", "../chat"], "'../chat' cannot be the name of an application"),
     ],
 )
 def test_a_mistake_is_one_clear_line(capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
@@ -51,7 +53,7 @@ def test_a_mistake_is_one_clear_line(capsys: pytest.CaptureFixture[str], argumen
     assert words in err
 
 
-@pytest.mark.parametrize("command", ["up", "serve", "emit", "balancer"])
+@pytest.mark.parametrize("command", ["new", "up", "serve", "check", "emit", "balancer"])
 def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str], command: str) -> None:
     code, out, err = run(capsys, command, "--help")
     assert (code, err) == (0, "")
@@ -61,7 +63,7 @@ def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str], comma
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "--help")
     assert code == 0
-    for command in ("up", "serve", "emit", "balancer"):
+    for command in ("new", "up", "serve", "check", "emit", "balancer"):
         assert f" {command} " in out
 
 

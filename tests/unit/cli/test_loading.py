@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,21 +11,9 @@ from shoal.cli.loading import load_app
 from shoal.errors import ConfigurationError
 
 
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A working directory for one test, out of which modules are imported and then forgotten."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", sys.path.copy())
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    known = set(sys.modules)
-    yield tmp_path
-    for name in set(sys.modules) - known:
-        del sys.modules[name]
-
-
-def refusal(target: str) -> str:
+def refusal(target: str, *, directory: str = "", factory: bool = False) -> str:
     with pytest.raises(ConfigurationError) as caught:
-        load_app(target)
+        load_app(target, directory=directory, factory=factory)
     return str(caught.value)
 
 
@@ -73,3 +60,38 @@ def test_both_halves_of_a_target_are_needed(here: Path, target: str) -> None:
 def test_a_missing_module_is_told_from_one_that_a_module_misses(here: Path) -> None:
     assert refusal("nowhere:app") == "cannot load nowhere:app: there is no module 'nowhere' here"
     assert "no module 'nowhere'" in refusal("nowhere.deep:app")
+
+
+APPLICATION = "async def app(scope, receive, send): ...\n"
+
+
+def test_a_folder_of_its_own_is_looked_in_and_the_working_directory_is_not(here: Path) -> None:
+    (here / "elsewhere").mkdir()
+    (here / "elsewhere" / "mine.py").write_text(APPLICATION)
+    assert "no module 'mine'" in refusal("mine:app")
+    assert load_app("mine:app", directory="elsewhere").__name__ == "app"
+    assert str(here / "elsewhere") in sys.path
+
+
+def test_a_folder_that_is_not_there_is_named(here: Path) -> None:
+    assert refusal("mine:app", directory="nowhere") == "cannot load mine:app: there is no directory nowhere"
+
+
+def test_a_factory_is_called_where_it_is_said_to_be_one(here: Path) -> None:
+    (here / "mine.py").write_text(f"{APPLICATION}def make(): return app\n")
+    assert load_app("mine:make", factory=True).__name__ == "app"
+    assert refusal("mine:make").endswith("that takes nothing: if it makes the application, say --factory")
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("make = 3", "mine:make is no factory: it is an int"),
+        ("def make(name): ...", "mine:make is no factory: it is the function make that wants arguments"),
+        ("def make(): return 3", "mine:make is no ASGI application: it is an int"),
+        ("def make(): 1 / 0", "cannot load mine:make: ZeroDivisionError: division by zero"),
+    ],
+)
+def test_what_is_no_factory_is_refused_in_words(here: Path, source: str, words: str) -> None:
+    (here / "mine.py").write_text(source + "\n")
+    assert words in refusal("mine:make", factory=True)
