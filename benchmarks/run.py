@@ -13,9 +13,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from suite import build, chart, document, report
 from suite.campaign import Plan, Results, count_steps, measure_growth, measure_scenarios
+from suite.growth import GROWTH
 from suite.pace import Pace
 from suite.paths import BUILD, REPORTS
-from suite.scenarios import GROWTH, SCENARIOS, Growth, Scenario
+from suite.rows import Growth, Scenario
+from suite.scenarios import SCENARIOS
+from suite.servers import haproxy_program
 
 # Where there is no terminal, rich would fold the table to 80 columns.
 console = Console() if sys.stdout.isatty() else Console(width=150)
@@ -46,7 +49,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short round of the main scenarios, under a minute")
     parser.add_argument("--rounds", type=int, help="how often each server has its turn (3; quick: 1)")
-    parser.add_argument("--seconds", type=float, help="measured time of each turn (2; quick: 1)")
+    parser.add_argument("--seconds", type=float, help="measured time of each turn (1.5; quick: 1)")
     known = [s.key for s in SCENARIOS] + [f"growth-{g.key}" for g in GROWTH]
     parser.add_argument("--only", nargs="+", metavar="KEY", choices=known, help=f"only these: {', '.join(known)}")
     parser.add_argument("--output", type=Path, help="folder for the results (docs/benchmarks, quick: benchmarks/build)")
@@ -58,13 +61,18 @@ def _build() -> dict[str, str]:
     with console.status("building the load generator and installing the peers"):
         build.build_native()
         node, python = build.install_node_peers(), build.install_python_peer()
+        tls = build.prepare_tls()
     missing: dict[str, str] = {}
     if node:
-        missing |= dict.fromkeys(("node", "node-4", "node-4-streams", "node-4-recovery", "bun"), node)
+        missing |= dict.fromkeys(("node", "bun"), node)
     elif build.bun_program() is None:
         missing["bun"] = "npm has no bun for this machine"
     if python:
         missing["psio"] = python
+    if tls:
+        missing["tls"] = tls
+    if haproxy_program() is None:
+        missing["haproxy"] = "HAProxy is not installed (make programs)"
     return missing
 
 
@@ -79,7 +87,7 @@ def _selection(options: argparse.Namespace) -> tuple[list[Scenario], list[Growth
         wanted = set(options.only)
         for s in SCENARIOS:
             if s.key in wanted:
-                wanted |= set(s.rate_of)
+                wanted |= {*s.rate_of, *([s.same_as] if s.same_as else [])}
         return [s for s in SCENARIOS if s.key in wanted], [g for g in GROWTH if f"growth-{g.key}" in wanted]
     if options.quick:
         return [s for s in SCENARIOS if s.quick_servers], []
@@ -94,9 +102,9 @@ def _plan(options: argparse.Namespace, missing: dict[str, str]) -> Plan:
     quick = options.quick
     return Plan(
         rounds=options.rounds or (1 if quick else 3),
-        seconds=options.seconds or (1.0 if quick else 2.0),
-        warmup=0.3 if quick else 0.7,
-        hold=0.2 if quick else 0.5,
+        seconds=options.seconds or (1.0 if quick else 1.5),
+        warmup=0.3 if quick else 0.6,
+        hold=0.2,
         server_core=cores[0] if pinned else None,
         load_core=cores[1] if pinned else None,
         quick=quick and not options.only,

@@ -6,18 +6,44 @@
 
 #include "frames.h"
 #include "http.h"
+#include "msgpack.h"
 #include "util.h"
 
 enum { TEXT = 1, BINARY = 2, CLOSE = 8, PING = 9, PONG = 10 };
 #define SEPARATOR '\x1e'
 
 Listener listener;
+static bool speaks_msgpack;
+
+void client_speak_msgpack(void) { speaks_msgpack = true; }
+
+static void send_frame(Connection *c, int opcode, char *payload, size_t n);
 
 static void send_literal(Client *client, const char *text) {
     char room[FRAME_HEADER_MAX + 16];
     size_t n = strlen(text);
     memcpy(room + FRAME_HEADER_MAX, text, n);
-    client_send(client, room + FRAME_HEADER_MAX, n);
+    if (client->polling)
+        client_send(client, room + FRAME_HEADER_MAX, n);
+    else
+        send_frame(&client->line, TEXT, room + FRAME_HEADER_MAX, n);
+}
+
+static void enter_namespace(Client *client) {
+    if (!speaks_msgpack) {
+        send_literal(client, "40");
+        return;
+    }
+    static const char connect[] = "\x82\xa4type\x00\xa3nsp\xa1/"; // {"type": 0, "nsp": "/"}
+    char room[FRAME_HEADER_MAX + sizeof connect];
+    memcpy(room + FRAME_HEADER_MAX, connect, sizeof connect - 1);
+    client_send(client, room + FRAME_HEADER_MAX, sizeof connect - 1);
+}
+
+static void take_ready(Client *client) {
+    client->ready = true;
+    client->line.reset = NULL;
+    listener.ready(client);
 }
 
 // ---- packets, the same for both transports
@@ -36,10 +62,13 @@ static void take_sid(Client *client, const char *packet, size_t n) {
 static void take_message(Client *client, const char *packet, size_t n) {
     switch (n > 1 ? packet[1] : 0) {
     case '2': listener.event(client, packet, n); return;
-    case '3': listener.ack(client, packet, n); return;
-    case '0':
-        client->ready = true;
-        listener.ready(client);
+    case '3': listener.ack(client, (uint32_t)strtoul(packet + 2, NULL, 10), packet, n); return;
+    case '0': take_ready(client); return;
+    case '5':
+    case '6': // 451-["event",...] and 461-7[...]: one attachment, then maybe an id
+        if (n < 5 || memcmp(packet + 2, "1-", 2)) die("not one attachment in: %.*s", (int)(n < 80 ? n : 80), packet);
+        client->awaits_bytes = true;
+        client->ack_id = packet[1] == '6' ? (uint32_t)strtoul(packet + 4, NULL, 10) : 0;
         return;
     case '4': die("a server refused a client: %.*s", (int)n, packet);
     case '1': die("a server disconnected a client");
@@ -53,7 +82,7 @@ static inline void take_packet(Client *client, const char *packet, size_t n) {
     case '2': send_literal(client, "3"); return;
     case '0':
         take_sid(client, packet, n);
-        send_literal(client, "40");
+        enter_namespace(client);
         return;
     case '6': return;
     case '1': die("a server closed a session");
@@ -62,6 +91,30 @@ static inline void take_packet(Client *client, const char *packet, size_t n) {
 }
 
 // ---- WebSocket
+
+static void take_msgpack(Client *client, const char *in, size_t n) {
+    Packet packet;
+    if (!msgpack_read(in, n, &packet)) die("not a packet in msgpack");
+    switch (packet.type) {
+    case 0: take_ready(client); return;
+    case 2: listener.event(client, packet.data, packet.data_size); return;
+    case 3: listener.ack(client, packet.id, packet.data, packet.data_size); return;
+    default: die("unexpected packet in msgpack, type %d", packet.type);
+    }
+}
+
+static void take_bytes(Client *client, const char *bytes, size_t n) {
+    if (speaks_msgpack) {
+        take_msgpack(client, bytes, n);
+        return;
+    }
+    if (!client->awaits_bytes) die("bytes that no packet has named");
+    client->awaits_bytes = false;
+    if (client->ack_id)
+        listener.ack(client, client->ack_id, bytes, n);
+    else
+        listener.event(client, bytes, n);
+}
 
 // Every frame has a mask of its own, as the protocol wants it; where it comes from does not matter here.
 static uint32_t next_mask(void) {
@@ -72,7 +125,8 @@ static uint32_t next_mask(void) {
     return x;
 }
 
-static void send_frame(Connection *c, int opcode, char *payload, size_t n) {
+// Puts the header before the payload, masks that, and returns where the frame begins. It ends where the payload does.
+static char *make_frame(int opcode, char *payload, size_t n) {
     char header[FRAME_HEADER_MAX];
     size_t size = frame_header(header, opcode, n, 0x80);
     uint32_t mask = next_mask();
@@ -80,7 +134,12 @@ static void send_frame(Connection *c, int opcode, char *payload, size_t n) {
     frame_mask(payload, n, mask);
     char *start = payload - size - 4;
     memcpy(start, header, size + 4);
-    connection_write(c, start, size + 4 + n);
+    return start;
+}
+
+static void send_frame(Connection *c, int opcode, char *payload, size_t n) {
+    char *start = make_frame(opcode, payload, n);
+    connection_write(c, start, (size_t)(payload + n - start));
 }
 
 static void take_control(Client *client, const Frame *f, const char *payload) {
@@ -106,6 +165,8 @@ static size_t consume_frames(Connection *c, char *data, size_t n) {
         if (f.masked) die("a server sent a masked frame");
         if (LIKELY(f.opcode == TEXT && f.final))
             take_packet(client, payload, f.length);
+        else if (LIKELY(f.opcode == BINARY && f.final))
+            take_bytes(client, payload, f.length);
         else
             take_control(client, &f, payload);
         at += f.header + f.length;
@@ -207,12 +268,26 @@ void client_send(Client *client, char *packet, size_t n) {
     if (client->polling)
         queue_packet(client, packet, n);
     else
-        send_frame(&client->line, TEXT, packet, n);
+        send_frame(&client->line, speaks_msgpack ? BINARY : TEXT, packet, n);
+}
+
+void client_send_bytes(Client *client, char *packet, size_t n, char *bytes, size_t size) {
+    char *first = make_frame(TEXT, packet, n), *second = make_frame(BINARY, bytes, size);
+    size_t length = (size_t)(packet + n - first);
+    // The attachment is the long one: the packet's frame is put before it.
+    memcpy(second - length, first, length);
+    connection_write(&client->line, second - length, length + (size_t)(bytes + size - second));
+}
+
+static void line_reset(Connection *c) {
+    connection_close(c);
+    listener.reset(c->owner);
 }
 
 void client_open(Client *client) {
-    client->opened_at = now_us();
+    if (!client->opened_at) client->opened_at = now_us();
     client->line = (Connection){.owner = client, .consume = client->polling ? consume_poll : consume_upgrade};
+    if (!client->polling) client->line.reset = line_reset;
     client->post.fd = -1;
     connection_open(&client->line, client->port, client->index);
     if (client->polling) {

@@ -19,6 +19,8 @@ typedef struct {
     int64_t opened_at; // microseconds
     uint32_t sequence; // of the last message published, or the id of the last acked emit
     int joins;         // rooms joined so far
+    bool awaits_bytes; // the attachment of an event or ack has not come yet
+    uint32_t ack_id;   // the one that it belongs to, 0: an event
     // Long-polling only.
     char sid[SID_MAX];
     char *queue; // packets that wait for the POST under way
@@ -26,18 +28,26 @@ typedef struct {
     bool post_under_way;
 } Client;
 
-// What a client tells. `packet` is the whole Engine.IO packet, such as 42["event",...] or 437[...].
+// What a client tells. `packet` is a whole Engine.IO packet, such as 42["event",...] or 437[...]; an event's arguments in
+// msgpack; or, of an event with bytes, those alone.
 typedef struct {
     void (*ready)(Client *client);
+    void (*reset)(Client *client); // before it was ready: open it again later
     void (*event)(Client *client, const char *packet, size_t n);
-    void (*ack)(Client *client, const char *packet, size_t n);
+    void (*ack)(Client *client, uint32_t id, const char *packet, size_t n);
 } Listener;
 
 extern Listener listener;
+
+// Which wire all clients speak. Before the first one is opened.
+void client_speak_msgpack(void);
 
 // Connect; listener.ready() follows. Needs index, port and polling.
 void client_open(Client *client);
 // Send one Engine.IO packet. It must have FRAME_HEADER_MAX writable bytes in front of it, and is changed (masked).
 void client_send(Client *client, char *packet, size_t n);
+// Send an event whose packet names one attachment, and that, as two frames in one write. Both are changed, and `bytes` has
+// room for both headers and the packet in front of it.
+void client_send_bytes(Client *client, char *packet, size_t n, char *bytes, size_t size);
 
 #endif

@@ -18,7 +18,8 @@
 #define REST_MAX (1024 * 1024)
 #define OUT_MAX (16 * 1024 * 1024)
 #define EVENTS 512
-#define CONNECTIONS_PER_ADDRESS 20000
+// connect() tries the even ports of an address first, some 14,000; beyond them each search is long, and slower than a server.
+#define CONNECTIONS_PER_ADDRESS 10000
 #define BATCH_FROM 8                  // sockets for which one call for all costs less than one for each
 #define BATCH_READ (16 * 1024)
 
@@ -28,14 +29,16 @@ static int epoll_fd, timer_fd;
 // use yet waits in its own `rest` and is put in front of the next read.
 static char buffer[REST_MAX + READ_SIZE];
 static char batch[RING_READS][BATCH_READ + 192]; // and not a power of two apart, which would be the same lines of a cache
-static bool has_ring;
+static bool uses_tls, has_ring;
 
-void loop_init(void) {
+void loop_init(bool tls, bool large) {
+    uses_tls = tls;
+    if (tls) tls_init();
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
     if (epoll_fd < 0 || timer_fd < 0 || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, timer_fd, &event)) die("cannot set up epoll");
-    has_ring = ring_init();
+    has_ring = !tls && !large && ring_init();
 }
 
 void loop_wake_at(int64_t time_us) {
@@ -67,17 +70,42 @@ void connection_open(Connection *c, int port, int number) {
     peer.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     if (connect(c->fd, (struct sockaddr *)&peer, sizeof peer) && errno != EINPROGRESS)
         die("cannot connect to port %d: %s", port, strerror(errno));
+    if (uses_tls) c->tls = tls_open(c->fd);
     watch(c, EPOLL_CTL_ADD, false);
 }
 
 void connection_close(Connection *c) {
+    if (c->tls) tls_close(c->tls);
     if (c->fd >= 0) close(c->fd);
+    c->tls = NULL;
     free(c->rest);
     free(c->out);
     c->fd = -1;
     c->rest = c->out = NULL;
     c->rest_size = c->out_size = c->out_capacity = 0;
     c->waits_to_write = false;
+}
+
+// Bytes wait: for the socket to take more, or in TLS for what the peer has to say first.
+static void watch_for_room(Connection *c) {
+    bool write = !c->tls || !tls_waits_for_peer(c->tls);
+    if (c->waits_to_write != write) watch(c, EPOLL_CTL_MOD, write);
+}
+
+// As much as the socket takes now, or -errno.
+static ssize_t try_to_write(Connection *c, const char *data, size_t n) {
+    if (c->tls) return tls_write(c->tls, data, n);
+    ssize_t sent = send(c->fd, data, n, MSG_NOSIGNAL);
+    return sent < 0 ? -errno : sent;
+}
+
+static bool was_reset(const Connection *c, ssize_t result) {
+    return c->reset && (result == -ECONNRESET || result == -EPIPE);
+}
+
+static void write_failed(Connection *c, ssize_t result) {
+    if (!was_reset(c, result)) die("send: %s", strerror((int)-result));
+    c->reset(c);
 }
 
 static void keep_for_later(Connection *c, const char *data, size_t n) {
@@ -88,28 +116,37 @@ static void keep_for_later(Connection *c, const char *data, size_t n) {
     }
     memcpy(c->out + c->out_size, data, n);
     c->out_size += n;
-    if (!c->waits_to_write) watch(c, EPOLL_CTL_MOD, true);
+    watch_for_room(c);
 }
 
 // A full socket buffer must not be waited for: the server may itself be waiting for us to read.
 void connection_write(Connection *c, const char *data, size_t n) {
     if (!c->out_size) {
-        ssize_t sent = send(c->fd, data, n, MSG_NOSIGNAL);
+        ssize_t sent = try_to_write(c, data, n);
         if (sent == (ssize_t)n) return;
-        if (sent < 0 && errno != EAGAIN && errno != ENOTCONN) die("send: %s", strerror(errno));
+        if (sent < 0 && sent != -EAGAIN && sent != -ENOTCONN) {
+            write_failed(c, sent);
+            return;
+        }
         if (sent > 0) data += sent, n -= (size_t)sent;
     }
     keep_for_later(c, data, n);
 }
 
 static void write_waiting(Connection *c) {
-    ssize_t sent = send(c->fd, c->out, c->out_size, MSG_NOSIGNAL);
-    if (sent < 0 && errno != EAGAIN) die("send: %s", strerror(errno));
+    ssize_t sent = try_to_write(c, c->out, c->out_size);
+    if (sent < 0 && sent != -EAGAIN) {
+        write_failed(c, sent);
+        return;
+    }
     if (sent > 0) {
         c->out_size -= (size_t)sent;
         memmove(c->out, c->out + sent, c->out_size);
     }
-    if (!c->out_size) watch(c, EPOLL_CTL_MOD, false);
+    if (c->out_size)
+        watch_for_room(c);
+    else if (c->waits_to_write)
+        watch(c, EPOLL_CTL_MOD, false);
 }
 
 static void keep_rest(Connection *c, const char *data, size_t n) {
@@ -121,6 +158,10 @@ static void keep_rest(Connection *c, const char *data, size_t n) {
 
 // `data` has `before` bytes that were not used yet, and behind them what recv() gave as `got`.
 static void take(Connection *c, char *data, size_t before, ssize_t got) {
+    if (was_reset(c, got)) {
+        c->reset(c);
+        return;
+    }
     if (got <= 0) {
         if (!c->closed) die("a server closed a connection: %s", got ? strerror((int)-got) : "end of stream");
         c->closed(c);
@@ -142,6 +183,23 @@ static void read_one(Connection *c) {
     if (got < 0 && errno == EAGAIN) return;
     loop.read_at = now_us();
     take(c, buffer, before, got < 0 ? -errno : got);
+}
+
+// A socket has a part of a record, or many of them: read until there is none, since the rest would not wake us again.
+static void read_tls(Connection *c) {
+    for (bool more = true; more && c->fd >= 0;) {
+        size_t before = c->rest_size, got = 0;
+        ssize_t n = 0;
+        while (got + TLS_RECORD_MAX <= READ_SIZE && (n = tls_read(c->tls, buffer + before + got, READ_SIZE - got)) > 0) got += (size_t)n;
+        more = n > 0;
+        if (got) {
+            if (before) memcpy(buffer, c->rest, before);
+            loop.read_at = now_us();
+            take(c, buffer, before, (ssize_t)got);
+        }
+        if (c->fd >= 0 && n <= 0 && n != -EAGAIN) take(c, buffer, 0, n);
+    }
+    if (c->fd >= 0 && c->out_size) write_waiting(c); // what it waited for may have come
 }
 
 // At most RING_READS of them. What does not fit into a buffer comes with the next turn.
@@ -166,7 +224,7 @@ static void read_batch(Connection **connections, int count) {
 static void read_all(Connection **connections, int count) {
     if (!has_ring || count < BATCH_FROM)
         for (int i = 0; i < count; i++) {
-            if (connections[i]->fd >= 0) read_one(connections[i]);
+            if (connections[i]->fd >= 0) (uses_tls ? read_tls : read_one)(connections[i]);
         }
     else
         for (int i = 0; i < count; i += RING_READS) read_batch(connections + i, count - i < RING_READS ? count - i : RING_READS);

@@ -6,15 +6,20 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "tls.h"
+
 typedef struct Connection Connection;
 
 struct Connection {
-    int fd; // -1: not open
+    int fd;   // -1: not open
+    Tls *tls; // NULL: plain
     void *owner;
     // Takes what arrived and returns how many bytes it used; the rest comes again, with more behind it.
     size_t (*consume)(Connection *c, char *data, size_t n);
     // The peer closed. NULL: that ends the program.
     void (*closed)(Connection *c);
+    // The peer reset it. NULL: that ends the program.
+    void (*reset)(Connection *c);
     char *rest; // bytes not used yet
     size_t rest_size;
     char *out; // bytes that the socket did not take yet
@@ -30,7 +35,8 @@ typedef struct {
 
 extern LoopCounters loop;
 
-void loop_init(void);
+// `large`: messages of many KiB are expected, and read with a call for each socket into a buffer that holds them whole.
+void loop_init(bool tls, bool large);
 // Wait at most `timeout_ms` (-1: without limit) and handle what is ready.
 void loop_turn(int timeout_ms);
 // Have loop_turn() return at this time (microseconds of CLOCK_MONOTONIC), more exactly than milliseconds allow.

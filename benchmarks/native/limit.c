@@ -3,6 +3,8 @@
 //
 //     limit PORT message    one write per client and message
 //     limit PORT turn       one write per client and turn of the loop
+//
+// A third argument is the size of its buffers, for texts that do not fit into 8 KiB.
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -18,7 +20,8 @@
 #include "frames.h"
 #include "util.h"
 
-#define INPUT_MAX 8192
+#define INPUT_SIZE 8192
+#define INPUT_MAX 65536
 #define PACKET_MAX (INPUT_MAX + 128)
 #define BLOB_MAX (8 << 20)
 #define EVENTS 512
@@ -27,7 +30,7 @@ typedef struct {
     int fd, place; // where it stands in `members`; -1: not in the room
     bool upgraded;
     size_t size;
-    char input[INPUT_MAX];
+    char input[]; // input_size of them
 } Peer;
 
 static Peer **members;
@@ -35,6 +38,7 @@ static int member_count, member_capacity;
 static char *blob; // what this turn says to the room
 static size_t blob_size;
 static bool by_turn;
+static size_t input_size = INPUT_SIZE;
 static char name[16];
 
 static void send_all(int fd, const char *data, size_t n) {
@@ -146,14 +150,14 @@ static size_t take_upgrade(Peer *p) {
 
 // Returns false when the peer is gone.
 static bool read_peer(Peer *p) {
-    ssize_t got = recv(p->fd, p->input + p->size, INPUT_MAX - p->size, MSG_DONTWAIT);
+    ssize_t got = recv(p->fd, p->input + p->size, input_size - p->size, MSG_DONTWAIT);
     if (got < 0 && errno == EAGAIN) return true;
     if (got <= 0) return false;
     p->size += (size_t)got;
     size_t used = p->upgraded ? take_frames(p) : take_upgrade(p);
     p->size -= used;
     memmove(p->input, p->input + used, p->size);
-    return p->size < INPUT_MAX;
+    return p->size < input_size;
 }
 
 static int listen_on(int port) {
@@ -161,7 +165,7 @@ static int listen_on(int port) {
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (bind(fd, (struct sockaddr *)&address, sizeof address) || listen(fd, 2048)) die("cannot listen on port %d", port);
+    if (bind(fd, (struct sockaddr *)&address, sizeof address) || listen(fd, 4096)) die("cannot listen on port %d", port);
     return fd;
 }
 
@@ -169,14 +173,17 @@ static void accept_peer(int epoll_fd, int listener) {
     int fd = accept(listener, NULL, NULL), on = 1;
     if (fd < 0) return;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    Peer *p = make(1, sizeof *p);
-    *p = (Peer){.fd = fd, .place = -1};
+    Peer *p = make(1, sizeof *p + input_size);
+    p->fd = fd;
+    p->place = -1;
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = p};
     epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event);
 }
 
 int main(int argc, char **argv) {
-    if (argc != 3) die("usage: limit PORT message|turn");
+    if (argc < 3) die("usage: limit PORT message|turn [BYTES]");
+    if (argc > 3) input_size = (size_t)atoi(argv[3]);
+    if (input_size < 1024 || input_size > INPUT_MAX) die("buffers of 1,024 to %d bytes", INPUT_MAX);
     by_turn = !strcmp(argv[2], "turn");
     snprintf(name, sizeof name, "%s", argv[1]);
     blob = make(1, BLOB_MAX);

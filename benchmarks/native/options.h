@@ -15,9 +15,10 @@ typedef struct {
     const char *mode_name;
     int ports[MAX_PORTS];
     int port_count;
-    int clients, publishers, window, payload, rooms, members, handshakes;
+    int clients, idle, publishers, window, payload, rooms, members, handshakes;
     double seconds, warmup, hold, rate; // seconds; messages per second in all, 0: closed loop
-    bool polling, hop;
+    const char *event; // echo: what is emitted
+    bool polling, hop, tls, msgpack, binary;
     Processes servers;
 } Options;
 

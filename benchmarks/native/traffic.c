@@ -5,25 +5,29 @@
 #include <string.h>
 
 #include "frames.h"
+#include "msgpack.h"
 #include "stamp.h"
 #include "util.h"
 
-#define HEAD_MAX 64
+#define HEAD_MAX 128
 // One latency in so many is kept in a closed loop, where there are millions. A prime, so that it meets every client in turn.
 #define SAMPLE_STRIDE 17
 
 Traffic traffic;
 static const Options *options;
 static Client *clients;
-// The text is written in place; its head, whose length varies, goes right-aligned before it, and the frame before that.
+// The text is written in place; its head, whose length varies, goes right-aligned before it, and the frame before that. Before
+// bytes there is room for both frames, and their packet is written elsewhere.
 static char *message, *text;
+static size_t tail; // of a packet behind the text
 static int until_sample;
 
 void traffic_init(const Options *o, Client *all) {
     options = o;
     clients = all;
-    message = make(1, FRAME_HEADER_MAX + HEAD_MAX + (size_t)o->payload + 2);
-    text = message + FRAME_HEADER_MAX + HEAD_MAX;
+    message = make(1, 2 * FRAME_HEADER_MAX + HEAD_MAX + (size_t)o->payload + 2);
+    text = message + 2 * FRAME_HEADER_MAX + HEAD_MAX;
+    tail = o->msgpack || o->binary ? 0 : 2;
     // A client hears every publisher in `fanout`, and one at most in `rooms` and `echo`.
     order_init(&traffic.order, o->clients, o->mode == FANOUT ? o->publishers : 1);
 }
@@ -40,27 +44,36 @@ static int listeners_of_a_message(void) {
     return options->mode == FANOUT ? options->clients : options->mode == ROOMS ? options->members : 1;
 }
 
+static const char *event_name(void) { return options->mode == ECHO ? options->event : options->binary ? "bytes" : "chat"; }
+
 static int write_head(char *out, int publisher, uint32_t sequence) {
-    switch (options->mode) {
-    case ROOMS: return snprintf(out, HEAD_MAX, "42[\"say\",\"room-%d\",\"", publisher);
-    case ECHO: return snprintf(out, HEAD_MAX, "42%u[\"echo\",\"", sequence);
-    default: return snprintf(out, HEAD_MAX, "42[\"chat\",\"");
-    }
+    if (options->msgpack)
+        return (int)msgpack_write_head(out, event_name(), options->mode == ECHO ? sequence : 0, (size_t)options->payload);
+    char id[16] = "";
+    if (options->mode == ECHO) snprintf(id, sizeof id, "%u", sequence);
+    if (options->mode == ROOMS) return snprintf(out, HEAD_MAX, "42[\"say\",\"room-%d\",\"", publisher);
+    if (options->binary)
+        return snprintf(out, HEAD_MAX, "451-%s[\"%s\",{\"_placeholder\":true,\"num\":0}]", id, event_name());
+    return snprintf(out, HEAD_MAX, "42%s[\"%s\",\"", id, event_name());
 }
 
 static void publish(int publisher, int64_t time_us) {
     Client *client = client_of(publisher);
     uint32_t sequence = ++client->sequence;
-    char head[HEAD_MAX];
+    char space[FRAME_HEADER_MAX + HEAD_MAX], *head = space + FRAME_HEADER_MAX;
     size_t head_size = (size_t)write_head(head, publisher, sequence);
     size_t size = (size_t)options->payload;
-    memcpy(text - head_size, head, head_size);
     memset(text + STAMP_SIZE, 'x', size - STAMP_SIZE); // masking has overwritten the last one
     stamp_write(text, (uint32_t)publisher, sequence, time_us);
-    memcpy(text + size, "\"]", 2);
     traffic.sent++;
     traffic.expected += (uint64_t)listeners_of_a_message();
-    client_send(client, text - head_size, head_size + size + 2);
+    if (options->binary) {
+        client_send_bytes(client, head, head_size, text, size);
+        return;
+    }
+    memcpy(text - head_size, head, head_size);
+    memcpy(text + size, "\"]", tail);
+    client_send(client, text - head_size, head_size + size + tail);
 }
 
 void traffic_start(void) {
@@ -98,10 +111,12 @@ static inline void take_text(Client *client, const char *at, int column, uint32_
 #define OFFSET_MAX 40
 
 // The text stands at the end of a packet: ..."<text>"] with one bracket, whatever the server put before it. A server that
-// lets clients come back to what they missed puts an offset behind it: ..."<text>","<offset>"].
+// lets clients come back to what they missed puts an offset behind it: ..."<text>","<offset>"]. In msgpack it is the end of the
+// arguments, and bytes are all there is.
 static inline const char *stamp_in(const char *packet, size_t n) {
-    size_t tail = (size_t)options->payload + 2;
-    if (n <= tail || packet[n - 1] != ']') return NULL;
+    if (n < (size_t)options->payload + tail) return NULL;
+    if (!tail) return packet + n - options->payload;
+    if (packet[n - 1] != ']') return NULL;
     const char *quote = options->payload > OFFSET_MAX ? memrchr(packet + n - 2 - OFFSET_MAX, '"', OFFSET_MAX) : NULL;
     return (quote && quote[-1] == ',' ? quote - 2 : packet + n - 2) - options->payload;
 }
@@ -120,10 +135,10 @@ void traffic_event(Client *client, const char *packet, size_t n) {
     }
 }
 
-void traffic_ack(Client *client, const char *packet, size_t n) {
+void traffic_ack(Client *client, uint32_t id, const char *packet, size_t n) {
     const char *at = stamp_in(packet, n);
     if (!at || options->mode != ECHO) die("unexpected ack: %.*s", (int)(n < 80 ? n : 80), packet);
-    bool right = stamp_publisher(at) == (uint32_t)client->index && stamp_sequence(at) == strtoul(packet + 2, NULL, 10);
+    bool right = stamp_publisher(at) == (uint32_t)client->index && stamp_sequence(at) == id;
     if (!right) {
         traffic.misdelivered++;
         return;

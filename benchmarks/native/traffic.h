@@ -27,6 +27,6 @@ void traffic_start(void);
 void traffic_publish_due(int64_t started_us);
 // To be called for each event and ack that a client gets.
 void traffic_event(Client *client, const char *packet, size_t n);
-void traffic_ack(Client *client, const char *packet, size_t n);
+void traffic_ack(Client *client, uint32_t id, const char *packet, size_t n);
 
 #endif

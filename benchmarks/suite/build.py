@@ -11,12 +11,13 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from suite.paths import BUILD, BUILT_PEERS, NATIVE, PEERS, PSIO_VENV, SERVERS
+from suite.paths import BUILD, BUILT_PEERS, CERTIFICATE, NATIVE, PEERS, PSIO_VENV, SERVERS
 
 SOURCES = {
-    "load": "load options traffic client connection ring http frames order histogram process util",
+    "load": "load options traffic client connection ring tls http frames msgpack order histogram process util",
     "limit": "limit frames util",
 }
+TLS_FLAGS = ("-DWITH_TLS", "-lssl", "-lcrypto")
 FLAGS = ("-std=gnu11", "-D_GNU_SOURCE", "-O2", "-flto", "-Wall", "-Wextra")
 
 
@@ -30,7 +31,18 @@ def build_native() -> None:
         raise BuildError("gcc is needed to build the load generator")
     for program, sources in SOURCES.items():
         files = [NATIVE / f"{name}.c" for name in sources.split()]
+        if NATIVE / "tls.c" in files and not (BUILD / f"{program}.tls").exists():
+            (BUILD / f"{program}.built").unlink(missing_ok=True)  # OpenSSL may have come since
         _once(BUILD / program, [*files, *NATIVE.glob("*.h")], partial(_compile, program, files))
+
+
+def prepare_tls() -> str | None:
+    """Make a certificate for the servers. Returns why TLS cannot be measured, or None."""
+    if not (BUILD / "load.tls").exists():
+        return "the load generator was built without it: OpenSSL's headers are missing (Debian: libssl-dev)"
+    if shutil.which("openssl") is None:
+        return "openssl is not installed, which makes the certificate"
+    return _try(CERTIFICATE, [], _make_certificate)
 
 
 def install_node_peers() -> str | None:
@@ -73,7 +85,24 @@ def _once(target: Path, inputs: list[Path], build: Callable[[], None]) -> None:
 
 
 def _compile(program: str, files: list[Path]) -> None:
-    _run(["gcc", *FLAGS, "-o", str(BUILD / program), *map(str, files)], NATIVE)
+    command = ["gcc", *FLAGS, "-o", str(BUILD / program), *map(str, files)]
+    mark = BUILD / f"{program}.tls"
+    mark.unlink(missing_ok=True)
+    if NATIVE / "tls.c" not in files:
+        _run(command, NATIVE)
+        return
+    try:
+        _run([*command, *TLS_FLAGS], NATIVE)
+        mark.touch()
+    except BuildError:  # most likely there is no OpenSSL; if that is not why, this says so
+        _run(command, NATIVE)
+
+
+def _make_certificate() -> None:
+    """A key of the kind that most sites have today, and ten years: nobody looks at it."""
+    CERTIFICATE.mkdir(exist_ok=True)
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "key.pem"]
+    _run(["openssl", "req", "-x509", *key, "-out", "cert.pem", "-days", "3650", "-subj", "/CN=localhost"], CERTIFICATE)
 
 
 def _install_node() -> None:

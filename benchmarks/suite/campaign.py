@@ -5,13 +5,15 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
+from suite.machine import open_files
 from suite.measure import MeasureError, run_load
 from suite.pace import SLOW, Pace
-from suite.scenarios import Growth, Load, Scenario
-from suite.servers import ServerError, deploy
+from suite.rows import Growth, Load, Scenario
+from suite.servers import KINDS, ServerError, deploy
 
 Step = Callable[[str], None]  # told what is measured next
 ATTEMPTS = 2  # at a measurement, while the processors are slow
+SPARE_FILES = 300  # what a process has open besides its connections
 
 
 @dataclass(frozen=True)
@@ -25,43 +27,56 @@ class Plan:
     server_core: int | None
     load_core: int | None
     quick: bool = False
-    missing: dict[str, str] = field(default_factory=dict)  # kinds of server that cannot run, and why
+    missing: dict[str, str] = field(default_factory=dict)  # kinds of server, or what they need, and why not
     pace: Pace = field(default_factory=lambda: Pace(()))
 
 
 @dataclass
 class Results:
-    """Everything that was measured: rounds by scenario and server, by growth series and point, and what failed."""
+    """Everything that was measured: rounds by scenario and server, by growth series and point, what failed,
+    and what is to be known beside it."""
 
     scenarios: dict[str, dict[str, list[dict[str, Any]]]] = field(default_factory=dict)
     growth: dict[str, dict[int, list[dict[str, Any]]]] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def servers_of(scenario: Scenario, plan: Plan) -> list[str]:
     """The servers that take part in this scenario under this plan."""
     wanted = scenario.quick_servers if plan.quick else scenario.servers
-    return [key for key in wanted if key not in plan.missing]
+    return [key for key in wanted if not plan.missing.keys() & {key, *KINDS[key].needs}]
 
 
 def count_steps(plan: Plan, scenarios: Iterable[Scenario], series: Iterable[Growth]) -> int:
     """How many measurements the campaign has."""
-    return plan.rounds * (sum(len(servers_of(s, plan)) for s in scenarios) + sum(len(g.points) for g in series))
+    rows, seen = 0, dict[str, list[str]]()
+    for scenario in scenarios:
+        servers = seen[scenario.key] = servers_of(scenario, plan)
+        known = seen.get(scenario.same_as or "", [])
+        rows += sum(_rounds(scenario, key, plan) for key in servers if key not in known)
+    return rows + plan.rounds * sum(len(g.points) for g in series)
 
 
 def measure_scenarios(plan: Plan, scenarios: Iterable[Scenario], results: Results, step: Step) -> None:
     """Measure every scenario: `rounds` rounds, in each of which every server has its turn."""
     for scenario in scenarios:
         rounds = results.scenarios.setdefault(scenario.key, {})
+        known = results.scenarios.get(scenario.same_as or "", {})
+        rounds |= {key: known[key] for key in servers_of(scenario, plan) if key in known}
+        measured = [key for key in servers_of(scenario, plan) if key not in rounds]
         try:
             load = dict(scenario.load) | (scenario.quick_load if plan.quick else {}) | _open_loop(scenario, results)
         except MeasureError as error:
             results.failures.append(str(error))
             continue
+        load = _within_open_files(scenario, load, results)
+        times: Load = {"seconds": plan.seconds / 2} if scenario.brief and not plan.quick else {}
         for number in range(plan.rounds):
-            for key in servers_of(scenario, plan):
+            for key in (key for key in measured if number < _rounds(scenario, key, plan)):
                 step(f"{scenario.title}: {key}, round {number + 1}")
-                if (result := _once(plan, key, load, f"{scenario.key}, {key}", results)) is not None:
+                own = times | load | scenario.loads.get(key, {})
+                if (result := _once(plan, key, own, f"{scenario.key}, {key}", results)) is not None:
                     rounds.setdefault(key, []).append(result)
 
 
@@ -96,6 +111,22 @@ def _once(plan: Plan, key: str, load: Load, what: str, results: Results) -> dict
         if slowness <= SLOW:
             break
     return kept
+
+
+def _rounds(scenario: Scenario, key: str, plan: Plan) -> int:
+    return 1 if key in scenario.once else min(plan.rounds, scenario.rounds or plan.rounds)
+
+
+def _within_open_files(scenario: Scenario, load: Load, results: Results) -> Load:
+    """As many idle connections as this machine allows, with a note where those are fewer than wanted."""
+    wanted, most = int(load.get("idle", 0)), open_files() - SPARE_FILES - int(load.get("clients", 0))
+    if wanted <= most:
+        return load
+    results.notes.append(
+        f"{scenario.key}: {max(most, 0):,} idle connections instead of {wanted:,}, since a process may have"
+        f" {open_files():,} files open here (ulimit -Hn)"
+    )
+    return load | {"idle": max(most, 0)}
 
 
 def _open_loop(scenario: Scenario, results: Results) -> Load:

@@ -13,7 +13,7 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from suite.document import Document
-from suite.report import COLUMNS, number
+from suite.report import COLUMNS, LEADS, number
 
 WIDTH, LEFT, RIGHT = 1000, 392, 120
 BAR, GAP, GROUP_GAP, TOP, BOTTOM = 13, 3, 16, 74, 44
@@ -52,9 +52,9 @@ def write(document: Document, path: Path) -> list[Path]:
 
 
 def _group(scenario: dict[str, Any]) -> dict[str, Any] | None:
-    figures = {
-        name: next((scenario["figures"][k] for k in COLUMNS[name] if k in scenario["figures"]), None) for name in SERIES
-    }
+    keys = {name: next((key for key in COLUMNS[name] if key in scenario["figures"]), "") for name in SERIES}
+    figures = {name: scenario["figures"].get(key) for name, key in keys.items()}
+    lead = (scenario.get("leader") or {"key": None})["key"]
     base = figures["Node"] or figures["python-socketio"]
     if not base or not base["value"] > 0:
         return None
@@ -64,7 +64,8 @@ def _group(scenario: dict[str, Any]) -> dict[str, Any] | None:
             continue
         ratio = figure["value"] / base["value"]
         ratio = ratio if scenario["higher_is_better"] else 1 / ratio
-        bars.append((name, ratio, f"{number(figure['value'])}{' (at least)' if figure['load_limited'] else ''}"))
+        marks = (" (at least)" if figure["load_limited"] else "") + (f" {LEADS}" if keys[name] == lead else "")
+        bars.append((name, ratio, f"{number(figure['value'])}{marks}"))
     return {"title": scenario["title"], "unit": scenario["unit"], "bars": bars}
 
 

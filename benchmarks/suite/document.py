@@ -9,8 +9,8 @@ from typing import Any
 
 from suite import machine, verdict
 from suite.campaign import Plan, Results
-from suite.scenarios import Growth, Scenario
-from suite.servers import KINDS
+from suite.rows import Growth, Scenario
+from suite.servers import KINDS, NEEDS
 
 Document = dict[str, Any]
 
@@ -27,8 +27,9 @@ def make(plan: Plan, results: Results, scenarios: Iterable[Scenario], series: It
         "versions": machine.versions(),
         "scenarios": [_scenario(s, results) for s in scenarios if results.scenarios.get(s.key)],
         "growth": [_growth(g, results) for g in series if results.growth.get(g.key)],
-        "missing": {KINDS[key].label: reason for key, reason in plan.missing.items()},
+        "missing": {NEEDS.get(key) or KINDS[key].label: reason for key, reason in plan.missing.items()},
         "failures": results.failures,
+        "notes": results.notes,
     }
 
 
@@ -44,13 +45,16 @@ def read(path: Path) -> Document:
 
 
 def _scenario(scenario: Scenario, results: Results) -> dict[str, Any]:
-    rounds = results.scenarios[scenario.key]
+    measured = results.scenarios[scenario.key]
+    rounds = {key: measured[key] for key in scenario.servers if key in measured}
     figures = {key: verdict.summarize(each, scenario.figure) for key, each in rounds.items()}
+    lead = verdict.leader(scenario, figures)
     return {
         "key": scenario.key,
         "title": scenario.title,
         "unit": scenario.unit,
         "higher_is_better": scenario.higher_is_better,
+        "leader": None if lead is None else {"key": lead[0], "ratio": round(lead[1], 3)},
         "figures": {key: asdict(each) for key, each in figures.items()},
         "targets": [
             {

@@ -12,6 +12,15 @@ from pathlib import Path
 from suite.build import bun_program
 from suite.paths import BUILT_PEERS, PSIO_VENV
 
+NODE_PACKAGES = (
+    "socket.io",
+    "engine.io",
+    "ws",
+    "@socket.io/redis-adapter",
+    "@socket.io/bun-engine",
+    "socket.io-msgpack-parser",
+)
+
 
 def describe() -> dict[str, object]:
     """Processor, memory and system; no name and no address."""
@@ -21,7 +30,7 @@ def describe() -> dict[str, object]:
         "memory_gib": round(int((_field(Path("/proc/meminfo"), "MemTotal") or "0 kB").split()[0]) / 2**20, 1),
         "kernel": platform.release(),
         "system": _field(Path("/etc/os-release"), "PRETTY_NAME", "=").strip('"'),
-        "open_files": _open_files(),
+        "open_files": open_files(),
     }
 
 
@@ -33,7 +42,14 @@ def versions() -> dict[str, str]:
             found[name] = version(name)
         except PackageNotFoundError:
             continue
-    for name in ("socket.io", "engine.io", "ws", "@socket.io/redis-adapter", "@socket.io/bun-engine"):
+    for name in (
+        "socket.io",
+        "engine.io",
+        "ws",
+        "@socket.io/redis-adapter",
+        "@socket.io/bun-engine",
+        "socket.io-msgpack-parser",
+    ):
         package = BUILT_PEERS / "node_modules" / name / "package.json"
         if package.exists():
             found[f"npm {name}"] = json.loads(package.read_text())["version"]
@@ -72,7 +88,8 @@ def _field(path: Path, name: str, separator: str = ":") -> str:
     return next((line.split(separator, 1)[1].strip() for line in lines if line.startswith(name)), "")
 
 
-def _open_files() -> int:
+def open_files() -> int:
+    """How many files a process may have open at most."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 
 

@@ -9,4 +9,5 @@ SERVERS = HERE / "servers"
 BUILD = HERE / "build"
 BUILT_PEERS = BUILD / "peers"
 PSIO_VENV = BUILD / "python-socketio"
+CERTIFICATE = BUILD / "tls"  # a folder with cert.pem and key.pem
 REPORTS = HERE.parent / "docs" / "benchmarks"

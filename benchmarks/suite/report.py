@@ -6,18 +6,37 @@ from rich.console import Console
 from rich.table import Table
 
 from suite.document import Document
+from suite.rows import is_peer
 
 # Each column shows whichever of these took part in a scenario.
 COLUMNS = {
-    "Shoal": ("shoal-4-streams", "shoal-2", "shoal", "shoal-asgi", "shoal-4"),
-    "Node": ("node-4-streams", "node-4-recovery", "node", "node-4"),
-    "Bun": ("bun",),
-    "python-socketio": ("psio",),
+    "Shoal": (
+        "shoal-4-streams",
+        "shoal-2-haproxy",
+        "shoal-2",
+        "shoal",
+        "shoal-asgi",
+        "shoal-4",
+        "shoal-msgpack",
+        "shoal-tls",
+        "shoal-plain",
+        "shoal-alone",
+    ),
+    "Node": ("node-4-streams", "node-4-recovery", "node", "node-4", "node-msgpack", "node-tls"),
+    "Bun": ("bun", "bun-msgpack", "bun-tls"),
+    "python-socketio": ("psio", "psio-msgpack", "psio-tls"),
     "bare Python": ("bare",),
-    "C": ("limit", "limit-turn"),
+    "C": ("limit", "limit-turn", "limit-large"),
 }
-SHORT = {key: name for name, keys in COLUMNS.items() for key in keys} | {"shoal-4": "Shoal with redis://"}
+SHORT = {key: name for name, keys in COLUMNS.items() for key in keys} | {
+    "shoal-4": "Shoal with redis://",
+    "shoal-2": "Shoal without a balancer",
+    "shoal-plain": "a plain handler",
+    "shoal-alone": "the same without them",
+}
+LEADS = "◀"  # beside the figure of a peer that is ahead of Shoal
 LEGEND = (
+    f"{LEADS} a peer leads: ahead of Shoal in this row",
     "≥ the load generator was the limit, the server can do at least this",
     "~ other programs kept the processors busy meanwhile, or neighbours on the host slowed them down",
     "! messages were lost, doubled or out of order",
@@ -41,6 +60,8 @@ def figure_text(figure: dict[str, Any]) -> str:
 
 def target_text(scenario: dict[str, Any], target: dict[str, Any]) -> str:
     """One target and how it came out: `2.31 x Node (at least 1.7): met`."""
+    if target["against"] is None:
+        return _absolute_text(scenario, target)
     against = SHORT[target["against"]]
     if target["wanted"] is None:
         if target["subject"] not in COLUMNS["Shoal"]:
@@ -68,12 +89,27 @@ def bound_text(bound: dict[str, Any]) -> str:
     return f"{text} (at most {bound['at_most']:.3g}): {'met' if bound['met'] else 'not met'}"
 
 
+def _absolute_text(scenario: dict[str, Any], target: dict[str, Any]) -> str:
+    bound = f"{'at least' if scenario['higher_is_better'] else 'at most'} {target['wanted']:.3g} {scenario['unit']}"
+    if target["ratio"] is None:
+        return f"- ({bound}): not measured"
+    return f"{number(target['ratio'])} {scenario['unit']} ({bound}): {'met' if target['met'] else 'not met'}"
+
+
+def lead_text(scenario: dict[str, Any]) -> str | None:
+    """`◀ Node leads: 1.15 x Shoal` where a peer is ahead, else None."""
+    lead = scenario.get("leader")
+    return None if not lead else f"{LEADS} {SHORT[lead['key']]} leads: {lead['ratio']:.3g} x Shoal"
+
+
 def cells(scenario: dict[str, Any]) -> list[str]:
     """The scenario's figures in the order of COLUMNS."""
     found = []
+    lead = scenario.get("leader") or {"key": None}
     for keys in COLUMNS.values():
-        figure = next((scenario["figures"][key] for key in keys if key in scenario["figures"]), None)
-        found.append("" if figure is None else figure_text(figure))
+        key = next((key for key in keys if key in scenario["figures"]), None)
+        text = "" if key is None else figure_text(scenario["figures"][key])
+        found.append(f"{LEADS} {text}" if key is not None and key == lead["key"] else text)
     return found
 
 
@@ -121,8 +157,9 @@ def markdown(document: Document, chart: str) -> str:
         "|---|---|" + "---|" * (len(COLUMNS) + 1),
     ]
     for s in document["scenarios"]:
-        texts = [target_text(s, t) for t in s["targets"]] + [bound_text(b) for b in s.get("bounds", ())]
-        targets = "<br>".join(texts)
+        lines_of = [lead_text(s), *(target_text(s, t) for t in s["targets"])]
+        lines_of += [bound_text(b) for b in s.get("bounds", ())]
+        targets = "<br>".join(text for text in lines_of if text)
         lines.append(f"| {s['title']} | {s['unit']} | " + " | ".join(cells(s)) + f" | {targets} |")
     if document["growth"]:
         lines += ["", "| growth | unit | cost at each point | by the least before it |", "|---|---|---|---|"]
@@ -141,9 +178,11 @@ def _scenario_table(document: Document) -> Table:
         table.add_column(name, justify="right")
     table.add_column("targets")
     for s in document["scenarios"]:
-        texts = [_coloured(target_text(s, t), t["met"]) for t in s["targets"]]
-        targets = "\n".join(texts + [_coloured(bound_text(b), b["met"]) for b in s.get("bounds", ())])
-        table.add_row(s["title"], s["unit"], *cells(s), targets, end_section=True)
+        lines = [_coloured(target_text(s, t), t["met"]) for t in s["targets"]]
+        lines += [_coloured(bound_text(b), b["met"]) for b in s.get("bounds", ())]
+        if lead := lead_text(s):
+            lines.insert(0, _coloured(lead, False))
+        table.add_row(s["title"], s["unit"], *cells(s), "\n".join(lines), end_section=True)
     return table
 
 
@@ -168,6 +207,16 @@ def _notes(document: Document) -> list[str]:
     notes = [line for line in LEGEND if line[0] in shown]
     notes += [f"{label} is missing: {reason}" for label, reason in document["missing"].items()]
     notes += [f"failed: {text}" for text in document["failures"]]
+    notes += document.get("notes", [])
+    if document["scenarios"] and all("leader" in s for s in document["scenarios"]):
+        notes.append(_leads(document))
     if not document["pinned"]:
         notes.append("the machine has one core: servers and load shared it, and nothing here can be compared")
     return notes
+
+
+def _leads(document: Document) -> str:
+    """In how many rows with a peer one of them is ahead, and by its name and the row's."""
+    rows = [s for s in document["scenarios"] if any(is_peer(key) for key in s["figures"])]
+    behind = [f"{s['key']} ({SHORT[s['leader']['key']]})" for s in rows if s["leader"]]
+    return f"a peer leads in {len(behind)} of {len(rows)} rows" + (f": {', '.join(behind)}" if behind else "")

@@ -1,81 +1,77 @@
 """What is measured, and what is asked of it: data only.
 
-Each scenario names the servers that take part, the load, the figure that is compared, and its targets; each growth
-series names the points at which a cost is taken and how flat it must stay.
+Each scenario names the servers that take part, the load, the figure that is compared, and its targets. The costs that
+must stay flat are in growth.py.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
-
-Load = dict[str, str | int | float]  # options of the load generator, without their dashes
-
-
-@dataclass(frozen=True)
-class Target:
-    """`subject`'s figure divided by `against`'s must be at least (a cost: at most) `ratio`.
-
-    Without a `ratio` it is there for comparison.
-    """
-
-    against: str
-    ratio: float | None
-    subject: str = "shoal"
-
-
-@dataclass(frozen=True)
-class Bound:
-    """`subject`'s number at `figure` must be at most `at_most` in every round; without that it is there to be known."""
-
-    title: str
-    figure: str
-    at_most: float | None
-    subject: str = "shoal-4-streams"
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """One row of the table.
-
-    `figure` is a path into the load generator's result, such as `latency_ms.p99`. `rate_of` names the scenarios of
-    which half of Node's best result is the rate of this one's open loop. `quick_servers`: who takes part in a quick
-    run, if any does; `quick_load` is what the load differs in then. A load with a `program` is that one's, not the load
-    generator's in C.
-    """
-
-    key: str
-    title: str
-    load: Load
-    servers: tuple[str, ...]
-    targets: tuple[Target, ...]
-    figure: str = "received_per_s"
-    unit: str = "deliveries/s"
-    higher_is_better: bool = True
-    bounds: tuple[Bound, ...] = ()
-    rate_of: tuple[str, ...] = ()
-    quick_servers: tuple[str, ...] = ()
-    quick_load: Load = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Growth:
-    """A cost that must stay flat: taken at each point, it may be at most `ratio` times that at a point before.
-
-    Without a `ratio` it is there for comparison. `floor` names the series of the server in C, beside which it is shown.
-    """
-
-    key: str
-    title: str
-    axis: str
-    points: tuple[tuple[int, str, Load], ...]  # x, kind of server, load
-    cost: Callable[[Mapping[str, Any]], float] = field(repr=False)
-    unit: str = "µs of processor time per delivery"
-    ratio: float | None = 1.3
-    floor: str | None = None
-
+from suite.rows import Bound, Load, Scenario, Target
 
 FANOUT: Load = {"mode": "fanout", "clients": 1000}
 ECHO: Load = {"mode": "echo", "clients": 100}
+MSGPACK: Load = {"parser": "msgpack"}
+BINARY: Load = {"binary": 1}
+TLS: Load = {"tls": 1}
+IDLE: Load = {"mode": "echo", "clients": 100, "rate": 1000, "idle": 50_000, "hold": 1}
+# All connections are opened within some seconds; their first pings fall due 25 s later, and into the measured time.
+PINGED: Load = {"warmup": 17, "seconds": 8}
+
+
+def _four(kind: str) -> tuple[str, ...]:
+    """The servers that anyone might choose, run in this way."""
+    return tuple(f"{name}-{kind}" for name in ("shoal", "node", "bun", "psio"))
+
+
+def _awaiting(key: str, title: str, quick: tuple[str, ...] = ()) -> Scenario:
+    """An echo whose handler is a coroutine that waits once, for something that the loop brings in its next turn."""
+    return Scenario(
+        key,
+        title,
+        ECHO | {"event": key},
+        ("shoal", "node", "bun", "psio"),
+        (Target("node", 2), Target("bun", None)),
+        unit="answers/s",
+        brief=True,
+        quick_servers=quick,
+    )
+
+
+def _burst(clients: int) -> Scenario:
+    return Scenario(
+        f"burst-{clients}",
+        f"{clients:,} WebSocket connections at once",
+        {"mode": "connect", "clients": clients, "handshakes": clients, "hold": 0},
+        ("shoal", "node", "bun", "psio", "limit"),
+        (Target("node", 3), Target("bun", 1.2)),
+        figure="connects_per_s",
+        unit="connections/s",
+    )
+
+
+def _bytes(size: int) -> tuple[Scenario, Scenario]:
+    """Binary events: an echo, and a fan-out to fewer clients the larger they are, since the kernel copies each."""
+    crowd: Load = {"mode": "fanout", "clients": 1000 if size < 10_000 else 100, "publishers": 10}
+    what = f"binary events of {size >> 10} KiB"
+    servers = ("shoal", "node", "bun", "psio")
+    return (
+        Scenario(
+            f"bytes-{size >> 10}k-echo",
+            f"{what}: acked echo",
+            ECHO | BINARY | {"payload": size},
+            servers,
+            (Target("node", 1.0), Target("bun", None)),
+            unit="answers/s",
+            brief=True,
+        ),
+        Scenario(
+            f"bytes-{size >> 10}k-fanout",
+            f"{what}: fan-out, {crowd['clients']:,} clients, 10 publishers",
+            crowd | BINARY | {"payload": size},
+            servers,
+            (Target("node", 1.0), Target("bun", None)),
+            brief=True,
+        ),
+    )
+
 
 SCENARIOS = (
     Scenario(
@@ -107,23 +103,43 @@ SCENARIOS = (
         "fan-out over 100 rooms of 10",
         {"mode": "rooms", "clients": 1000, "rooms": 100, "members": 10, "publishers": 100},
         ("shoal", "node", "bun", "psio"),
-        (Target("node", 1.5),),
+        (Target("node", 4), Target("bun", 3)),
+    ),
+    Scenario(
+        "fanout-16k",
+        "fan-out of 16 KiB texts, 1 publisher",
+        FANOUT | {"publishers": 1, "payload": 16384},
+        ("shoal", "node", "bun", "limit-large"),
+        (Target("limit-large", 0.95), Target("node", None)),
+        brief=True,
     ),
     Scenario(
         "echo",
         "acked echo, 100 clients",
         ECHO,
         ("shoal", "node", "bun", "psio", "limit"),
-        (Target("node", 1.8), Target("bun", 1.0)),
+        (Target("node", 2.5), Target("bun", 1.2)),
         unit="answers/s",
         quick_servers=("shoal", "node", "bun"),
     ),
+    Scenario(
+        "echo-async",
+        "the same, the handler a coroutine that does not wait",
+        ECHO | {"event": "echo-async"},
+        ("shoal", "shoal-plain", "node", "bun", "psio"),
+        (Target("shoal-plain", 0.95), Target("node", None), Target("bun", None)),
+        unit="answers/s",
+        loads={"shoal-plain": {"event": "echo"}},
+        brief=True,
+    ),
+    _awaiting("echo-turn", "the same, waiting for one turn of the loop", ("shoal", "node")),
+    _awaiting("echo-future", "the same, waiting for a future that the loop sets"),
     Scenario(
         "echo-polling",
         "acked echo over long-polling",
         ECHO | {"transport": "polling"},
         ("shoal", "node", "psio"),
-        (Target("node", 0.8),),
+        (Target("node", 3),),
         unit="answers/s",
     ),
     Scenario(
@@ -131,12 +147,14 @@ SCENARIOS = (
         "new WebSocket connections",
         {"mode": "connect", "clients": 4000, "hold": 0},
         ("shoal", "node", "bun", "psio", "limit"),
-        (Target("node", 3),),
+        (Target("node", 3), Target("bun", 1.2)),
         figure="connects_per_s",
         unit="connections/s",
         quick_servers=("shoal", "node"),
         quick_load={"clients": 1500},
     ),
+    _burst(1000),
+    _burst(4000),
     Scenario(
         "memory",
         "memory of an idle connection, 5,000 of them",
@@ -146,6 +164,30 @@ SCENARIOS = (
         figure="rss_kib_per_connection",
         unit="KiB",
         higher_is_better=False,
+    ),
+    Scenario(
+        "idle",
+        "memory of an idle connection, 50,000 of them",
+        IDLE | PINGED,
+        ("shoal", "node"),
+        (Target(None, 4.0), Target("node", None)),
+        figure="rss_kib_per_connection",
+        unit="KiB",
+        higher_is_better=False,
+        rounds=1,
+    ),
+    Scenario(
+        "idle-p99",
+        "p99 latency of 1,000 echoes a second beside them",
+        IDLE | PINGED,
+        ("shoal", "shoal-alone", "node"),
+        (Target("shoal-alone", 1.2), Target("node", None)),
+        figure="latency_ms.p99",
+        unit="ms",
+        higher_is_better=False,
+        loads={"shoal-alone": {"idle": 0, "warmup": 1}},
+        same_as="idle",
+        rounds=1,
     ),
     Scenario(
         "latency",
@@ -191,6 +233,7 @@ SCENARIOS = (
         figure="latency_ms.p99",
         unit="ms",
         higher_is_better=False,
+        same_as="cluster-latency",
     ),
     Scenario(
         "return",
@@ -229,6 +272,7 @@ SCENARIOS = (
         figure="message_bytes",
         unit="bytes",
         higher_is_better=False,
+        same_as="keeping-room",
     ),
     Scenario(
         "polling-hop",
@@ -247,96 +291,66 @@ SCENARIOS = (
         unit="answers/s",
     ),
     Scenario(
+        "polling-balancer",
+        "the same behind HAProxy, which knows each session's node, on the same core",
+        ECHO | {"transport": "polling"},
+        ("shoal-2-haproxy", "shoal-2", "node"),
+        (Target("shoal-2", None, "shoal-2-haproxy"), Target("node", None, "shoal-2-haproxy")),
+        unit="answers/s",
+        same_as="polling-home",
+    ),
+    Scenario(
+        "msgpack-echo",
+        "msgpack parser: acked echo",
+        ECHO | MSGPACK,
+        _four("msgpack"),
+        (Target("node-msgpack", 1.0, "shoal-msgpack"), Target("bun-msgpack", None, "shoal-msgpack")),
+        unit="answers/s",
+        brief=True,
+    ),
+    Scenario(
+        "msgpack-fanout",
+        "msgpack parser: fan-out, 10 publishers",
+        FANOUT | MSGPACK | {"publishers": 10},
+        _four("msgpack"),
+        (Target("node-msgpack", 1.0, "shoal-msgpack"), Target("bun-msgpack", None, "shoal-msgpack")),
+        brief=True,
+    ),
+    *_bytes(1024),
+    *_bytes(65536),
+    Scenario(
+        "tls-echo",
+        "TLS: acked echo",
+        ECHO | TLS,
+        _four("tls"),
+        (Target("node-tls", 1.0, "shoal-tls"), Target("bun-tls", None, "shoal-tls")),
+        unit="answers/s",
+        brief=True,
+    ),
+    Scenario(
+        "tls-fanout",
+        "TLS: fan-out, 10 publishers",
+        FANOUT | TLS | {"publishers": 10},
+        _four("tls"),
+        (Target("node-tls", 1.0, "shoal-tls"), Target("bun-tls", None, "shoal-tls")),
+        brief=True,
+    ),
+    Scenario(
         "asgi-fanout",
         "plain ASGI on stock uvicorn: fan-out, 10 publishers",
         FANOUT | {"publishers": 10},
         ("shoal-asgi", "psio"),
         (Target("psio", 3, "shoal-asgi"),),
+        once=(),
     ),
     Scenario(
         "asgi-echo",
         "plain ASGI on stock uvicorn: acked echo",
         ECHO,
-        ("shoal-asgi", "psio"),
-        (Target("psio", 3, "shoal-asgi"),),
+        ("shoal-asgi", "psio", "node"),
+        (Target("psio", 3, "shoal-asgi"), Target("node", 1.0, "shoal-asgi")),
         unit="answers/s",
+        once=(),
         quick_servers=("shoal-asgi", "psio"),
-    ),
-)
-
-
-def _per_delivery(result: Mapping[str, Any]) -> float:
-    return 1e6 * float(result["server_cpu"]) / float(result["received_per_s"])
-
-
-def _nodes_per_message(result: Mapping[str, Any]) -> float:
-    # The last process is the broker, which does pay for every message.
-    return 1e6 * float(sum(result["server_cpus"][:-1])) / float(result["sent_per_s"])
-
-
-def _disjoint(nodes: int) -> Load:
-    """A room of ten on each node, each with 100 messages a second of its own."""
-    return {
-        "mode": "rooms",
-        "clients": 10 * nodes,
-        "rooms": nodes,
-        "members": 10,
-        "publishers": nodes,
-        "rate": 100 * nodes,
-    }
-
-
-def _crowds(kind: str, publishers: int = 1) -> tuple[tuple[int, str, Load], ...]:
-    """So many publishers to ever more clients.
-
-    TCP acknowledges the first sixteen segments of a connection at once, at the sender's expense where both are on one
-    machine (Linux, TCP_MAX_QUICKACKS). To 10,000 clients that takes a second: the warm-up must be longer.
-    """
-    return tuple(
-        (n, kind, {"mode": "fanout", "clients": n, "publishers": publishers, "warmup": 3}) for n in (100, 1000, 10000)
-    )
-
-
-GROWTH = (
-    Growth(
-        "clients",
-        "from 100 to 10,000 clients in one room, 1 publisher",
-        "clients",
-        _crowds("shoal"),
-        _per_delivery,
-        floor="clients-c",
-    ),
-    Growth(
-        "clients-c",
-        "the same by the server in C, 1 publisher: a system call for each client",
-        "clients",
-        _crowds("limit"),
-        _per_delivery,
-        ratio=None,
-    ),
-    Growth(
-        "clients-10",
-        "from 100 to 10,000 clients in one room, 10 publishers",
-        "clients",
-        _crowds("shoal", 10),
-        _per_delivery,
-    ),
-    Growth(
-        "rooms",
-        "one busy room of ten among 1 to 10,000 rooms of 1,000 clients",
-        "rooms",
-        tuple(
-            (n, "shoal", {"mode": "rooms", "clients": 1000, "rooms": n, "members": 10, "publishers": 1, "window": 4})
-            for n in (1, 100, 1000, 10000)
-        ),
-        _per_delivery,
-    ),
-    Growth(
-        "nodes",
-        "4, 8 and 16 nodes with a room of ten each, 100 messages a second in every room",
-        "nodes",
-        tuple((n, f"shoal-{n}", _disjoint(n)) for n in (4, 8, 16)),
-        _nodes_per_message,
-        "µs of processor time of all nodes per message",
     ),
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 from suite.measure import OTHERS_LIMIT, faults, figure, load_was_the_limit
 from suite.pace import SLOW
-from suite.scenarios import Bound, Growth, Scenario, Target
+from suite.rows import Bound, Growth, Scenario, Target, is_peer
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,28 @@ def flatness(growth: Growth, rounds: Mapping[int, Sequence[Mapping[str, Any]]]) 
     return Flatness(costs, ratio, None if growth.ratio is None else ratio <= growth.ratio)
 
 
-def ratio_of(scenario: Scenario, figures: Mapping[str, Figure], subject: str, against: str) -> float | None:
-    """`subject`'s figure divided by `against`'s; None where one is missing or zero."""
-    a, b = figures.get(subject), figures.get(against)
+def leader(scenario: Scenario, figures: Mapping[str, Figure]) -> tuple[str, float] | None:
+    """The peer that is furthest ahead of the first server, Shoal, and by how much; None where Shoal leads.
+
+    A peer that loses messages leads nobody. Shoal is not asked whether the load held it up: the mark is for doubt too.
+    """
+    ours = figures.get(scenario.servers[0])
+    if not ours or not ours.value > 0:
+        return None
+    leads = {}
+    for key, theirs in figures.items():
+        if is_peer(key) and theirs.value > 0 and not theirs.faults:
+            ratio = theirs.value / ours.value
+            leads[key] = ratio if scenario.higher_is_better else 1 / ratio
+    key = max(leads, key=lambda each: leads[each], default=None)
+    return (key, leads[key]) if key is not None and leads[key] > 1 else None
+
+
+def ratio_of(scenario: Scenario, figures: Mapping[str, Figure], subject: str, against: str | None) -> float | None:
+    """`subject`'s figure divided by `against`'s, or by nothing; None where one is missing or zero."""
+    a, b = figures.get(subject), figures.get(against or "")
+    if against is None:
+        return a.value if a else None
     return a.value / b.value if a and b and b.value > 0 else None
 
 
@@ -93,7 +112,8 @@ def _judge(scenario: Scenario, target: Target, figures: Mapping[str, Figure]) ->
         return Verdict(target, None, None, None)
     # A message that was lost or came twice makes a fast delivery worthless.
     right = figures[target.subject].faults == 0
-    a, b = figures[target.subject].per_cpu, figures[target.against].per_cpu
+    a = figures[target.subject].per_cpu
+    b = figures[target.against].per_cpu if target.against else None
     per_cpu = a / b if a and b else None
     if target.ratio is None:
         return Verdict(target, ratio, per_cpu, None)

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.integration.bench_faults import Fault, faulty_server
-from tests.requirements import need
+from tests.requirements import missing, need
 from tests.servers import ServerProcess, free_port
 
 NATIVE = Path(__file__).resolve().parent.parent.parent / "benchmarks" / "native"
 APP = NATIVE.parent / "servers" / "shoal_app.py"
+OPENSSL = Path("/usr/include/openssl/ssl.h")
+LOAD_SOURCES = [path for path in NATIVE.glob("*.c") if path.name != "limit.c"]
 FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-O1", "-Wall", "-Wextra", "-Werror", "-fsanitize=address,undefined"]
 ENVIRONMENT = {"ASAN_OPTIONS": "detect_leaks=0"}  # it ends by exit, and frees nothing
 
@@ -24,24 +29,34 @@ ENVIRONMENT = {"ASAN_OPTIONS": "detect_leaks=0"}  # it ends by exit, and frees n
 @pytest.fixture(scope="module")
 def load(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program with sanitizers, so that a slip with memory is a failure and not a wrong figure."""
-    program = tmp_path_factory.mktemp("native") / "load"
-    sources = [str(path) for path in NATIVE.glob("*.c") if path.name != "limit.c"]
-    subprocess.run([need("gcc"), *FLAGS, "-o", str(program), *sources], check=True, timeout=120)
-    return program
+    tls = ["-DWITH_TLS", "-lssl", "-lcrypto"] if OPENSSL.exists() else []
+    return build(tmp_path_factory.mktemp("native") / "load", LOAD_SOURCES, tls)
 
 
 @pytest.fixture(scope="module")
 def limit(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    program = tmp_path_factory.mktemp("native") / "limit"
-    sources = [str(NATIVE / name) for name in ("limit.c", "frames.c", "util.c")]
-    subprocess.run([need("gcc"), *FLAGS, "-o", str(program), *sources], check=True, timeout=120)
+    sources = [NATIVE / name for name in ("limit.c", "frames.c", "util.c")]
+    return build(tmp_path_factory.mktemp("native") / "limit", sources, [])
+
+
+def build(program: Path, sources: list[Path], more: list[str]) -> Path:
+    command = [need("gcc"), *FLAGS, "-o", str(program), *map(str, sources), *more]
+    subprocess.run(command, check=True, timeout=120)
     return program
 
 
 @pytest.fixture(scope="module")
 def shoal() -> Iterator[ServerProcess]:
+    with serving() as server:
+        yield server
+
+
+@contextmanager
+def serving(**environment: str) -> Iterator[ServerProcess]:
     port = free_port()
-    server = ServerProcess([sys.executable, str(APP), str(port)], port, {"SHOAL_NODE": "bench"})
+    environment = {"SHOAL_NODE": "bench", **environment}
+    scheme = "https" if "BENCH_TLS" in environment else "http"
+    server = ServerProcess([sys.executable, str(APP), str(port)], port, environment, scheme=scheme)
     try:
         server.wait_until_up()
         yield server
@@ -64,12 +79,70 @@ TRAFFIC = [
     ["--mode", "rooms", "--clients", "50", "--rooms", "20", "--members", "5", "--publishers", "10"],
     ["--mode", "echo", "--clients", "20", "--window", "3"],
     ["--mode", "echo", "--clients", "20", "--transport", "polling"],
+    ["--mode", "fanout", "--clients", "20", "--payload", "16384"],
+    ["--mode", "echo", "--clients", "20", "--event", "echo-async"],
+    ["--mode", "echo", "--clients", "20", "--event", "echo-turn"],
+    ["--mode", "echo", "--clients", "20", "--event", "echo-future"],
+    ["--mode", "echo", "--clients", "20", "--binary", "1", "--payload", "1024"],
+    ["--mode", "echo", "--clients", "5", "--binary", "1", "--payload", "65536"],
+    ["--mode", "fanout", "--clients", "20", "--binary", "1", "--payload", "65536"],
+    ["--mode", "fanout", "--clients", "50", "--publishers", "5", "--binary", "1"],
+]
+MSGPACK = [
+    ["--mode", "echo", "--clients", "20", "--window", "3"],
+    ["--mode", "fanout", "--clients", "50", "--publishers", "5", "--payload", "300"],
+    ["--mode", "fanout", "--clients", "5", "--payload", "70000"],
+]
+TLS = [
+    ["--mode", "echo", "--clients", "20", "--window", "3"],
+    ["--mode", "echo", "--clients", "5", "--transport", "polling"],
+    ["--mode", "fanout", "--clients", "50", "--publishers", "5", "--window", "2"],
+    ["--mode", "fanout", "--clients", "5", "--payload", "200000"],
 ]
 
 
 @pytest.mark.parametrize("arguments", TRAFFIC, ids=" ".join)
 def test_shoal_delivers_each_message_once_and_in_order(load: Path, shoal: ServerProcess, arguments: list[str]) -> None:
-    result = measure(load, shoal, *arguments, "--seconds", "0.5", "--warmup", "0.2", "--hold", "0.1")
+    check(measure(load, shoal, *arguments, "--seconds", "0.5", "--warmup", "0.2", "--hold", "0.1"))
+
+
+@pytest.mark.parametrize("arguments", MSGPACK, ids=" ".join)
+def test_the_same_over_msgpack(load: Path, arguments: list[str]) -> None:
+    with serving(SHOAL_PARSER="msgpack") as server:
+        check(measure(load, server, *arguments, "--parser", "msgpack", "--seconds", "0.4", "--warmup", "0.1"))
+
+
+@pytest.fixture(scope="module")
+def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """Shoal with a certificate as the suite makes it."""
+    folder = tmp_path_factory.mktemp("tls")
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "key.pem"]
+    command = [need("openssl"), "req", "-x509", *key, "-out", "cert.pem", "-days", "2", "-subj", "/CN=localhost"]
+    subprocess.run(command, check=True, capture_output=True, timeout=60, cwd=folder)
+    with serving(BENCH_TLS=str(folder)) as server:
+        yield server
+
+
+@pytest.mark.parametrize("arguments", TLS, ids=" ".join)
+def test_the_same_over_tls(load: Path, secure: ServerProcess, arguments: list[str]) -> None:
+    if not OPENSSL.exists():
+        missing("OpenSSL's headers are not installed")
+    result = measure(load, secure, *arguments, "--tls", "1", "--seconds", "0.4", "--warmup", "0.1")
+    check(result)
+    assert result["tls"] == 1
+
+
+def test_a_load_generator_without_tls_says_what_it_lacks(tmp_path: Path) -> None:
+    plain = build(tmp_path / "load", LOAD_SOURCES, [])
+    command = [str(plain), "--ports", "1", "--mode", "echo", "--tls", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, env=ENVIRONMENT)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "load: built without TLS: its headers are missing (Debian: libssl-dev)\n",
+    )
+
+
+def check(result: dict[str, Any]) -> None:
     faults = {name: result[name] for name in ("lost", "duplicates", "reordered", "misdelivered")}
     assert faults == dict.fromkeys(faults, 0)
     assert result["expected"] > 20
@@ -87,19 +160,78 @@ def test_connections_are_counted_and_weighed(load: Path, shoal: ServerProcess) -
     assert 0 < result["connect_ms"]["p50"] <= result["connect_ms"]["max"]
 
 
+def test_all_connections_can_be_opened_at_once(load: Path, shoal: ServerProcess) -> None:
+    result = measure(load, shoal, "--mode", "connect", "--clients", "300", "--handshakes", "300", "--hold", "0")
+    assert (result["connect_ms"]["samples"], result["resets"]) == (300, 0)
+
+
+def test_idle_connections_are_held_beside_those_that_talk(load: Path, shoal: ServerProcess) -> None:
+    arguments = ["--mode", "echo", "--clients", "10", "--idle", "200", "--rate", "200", "--seconds", "0.5"]
+    result = measure(load, shoal, *arguments, "--warmup", "0.1")
+    check(result)
+    assert (result["clients"], result["idle"], result["connect_ms"]["samples"]) == (10, 200, 210)
+    assert result["sent_per_s"] == pytest.approx(200, rel=0.2)
+
+
+def test_a_connection_that_is_reset_while_it_is_opened_is_opened_again(load: Path) -> None:
+    """As of a server with no room for so many at once; the official client comes again after a second too."""
+
+    async def run() -> dict[str, Any]:
+        async with faulty_server("none") as (port, _):
+            first = True
+
+            async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                nonlocal first
+                if first:
+                    first = False
+                    raw = writer.get_extra_info("socket")
+                    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close with a reset
+                    writer.transport.abort()
+                    return
+                ahead = await asyncio.open_connection("127.0.0.1", port)
+                await asyncio.gather(copy(reader, ahead[1]), copy(ahead[0], writer))
+
+            proxy = await asyncio.start_server(pass_on, "127.0.0.1", 0)
+            async with proxy:
+                process = await asyncio.create_subprocess_exec(
+                    *[str(load), "--mode", "fanout", "--clients", "3", "--rate", "50", "--seconds", "0.3"],
+                    *["--ports", str(proxy.sockets[0].getsockname()[1])],
+                    stdout=asyncio.subprocess.PIPE,
+                    env=ENVIRONMENT,
+                )
+                out, _ = await process.communicate()
+                result: dict[str, Any] = json.loads(out)
+                return result
+
+    result = asyncio.run(run())
+    assert (result["resets"], result["connect_ms"]["samples"], result["lost"]) == (1, 3, 0)
+    assert result["connect_ms"]["max"] > 900
+
+
+async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    except ConnectionError:
+        pass
+    writer.close()
+
+
 def test_an_open_loop_keeps_its_rate(load: Path, shoal: ServerProcess) -> None:
     result = measure(load, shoal, "--mode", "fanout", "--clients", "5", "--rate", "200", "--seconds", "1")
     assert result["sent_per_s"] == pytest.approx(200, rel=0.1)
 
 
-@pytest.mark.parametrize("way", ["message", "turn", "bare"])
+@pytest.mark.parametrize("way", ["message", "turn", "message 65536", "bare"])
 def test_the_floor_does_the_same_work(load: Path, limit: Path, way: str) -> None:
     port = free_port()
     bare = [sys.executable, str(APP.with_name("bare.py")), str(port)]
-    server = ServerProcess(bare if way == "bare" else [str(limit), str(port), way], port, ENVIRONMENT)
+    server = ServerProcess(bare if way == "bare" else [str(limit), str(port), *way.split()], port, ENVIRONMENT)
     try:
         server.wait_until_up()
-        for arguments in TRAFFIC[:1] if way == "bare" else (TRAFFIC[0], TRAFFIC[3]):
+        large = [TRAFFIC[5]] if " " in way else []
+        for arguments in TRAFFIC[:1] if way == "bare" else (TRAFFIC[0], TRAFFIC[3], *large):
             result = measure(load, server, *arguments, "--seconds", "0.3", "--warmup", "0.1")
             assert (result["lost"], result["duplicates"], result["reordered"]) == (0, 0, 0)
             assert result["received_per_s"] > 0
@@ -132,6 +264,9 @@ def test_each_fault_of_a_server_is_counted_exactly_and_as_no_other(load: Path, f
         (["--mode", "shout"], "unknown mode: shout"),
         (["--mode", "echo", "--clients", "none"], "--clients must be 1 to 100000"),
         (["--mode", "rooms", "--clients", "10", "--publishers", "2", "--members", "9"], "too few clients"),
+        (["--mode", "fanout", "--idle", "9"], "idle connections would be in the rooms"),
+        (["--mode", "echo", "--binary", "1", "--transport", "polling"], "measured with JSON only"),
+        (["--mode", "echo", "--event", "e" * 32], "--event is longer than 31 bytes"),
     ],
 )
 def test_a_measurement_that_fails_says_why_in_one_line(load: Path, arguments: list[str], words: str) -> None:
