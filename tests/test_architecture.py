@@ -93,6 +93,8 @@ ORDER = {
         "bounded_http",
         "polling",
         "first_bytes",
+        "listening",
+        "tls",
         "serving",
     ),
     "handlers": ("events", "registry", "listeners", "runners", "rate_limit", "threads", "stacks", "watchdog"),

@@ -76,8 +76,9 @@ class EngineSettings:
     """Seconds that a browser may remember a preflight."""
     cookie: str | None = None
     """Name of a cookie with the session id, for balancers that need one. Shoal does not."""
-    trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")
-    """Addresses or networks whose ``X-Forwarded-For`` is believed; ``"*"`` for any."""
+    trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1", "unix")
+    """Addresses or networks whose ``X-Forwarded-For`` is believed; ``"unix"`` for whoever connects to a Unix socket,
+    ``"*"`` for any."""
     http_compression: bool = False
     """Compress polling responses of a kilobyte and more with gzip, where the client accepts it."""
     per_message_deflate: bool = False
