@@ -152,8 +152,8 @@ class ServerOptions(EngineOptions, total=False):
     advertise: str
     """Where the other nodes reach this one, to pass on requests that a load balancer sent to the wrong node:
     ``host:port``, or ``https://host:port``. Empty: where the first connection reached it, one that is not from this
-    machine if there is any. To be given where several processes listen on one port, or a Unix socket. Default: ``''``.
-    """
+    machine if there is any. To be given where several processes listen on one port, or a Unix socket; ``shoal serve
+    --workers`` does so. Default: ``''``."""
     max_forwarded: int
     """Requests and WebSockets of another node's sessions that may be under way to it. A client that polls has one
     nearly always. Each takes two file descriptors here and one there. Default: ``5000``."""

@@ -18,11 +18,13 @@ from ..errors import ConfigurationError
 __all__ = ["load_app"]
 
 
-def load_app(target: str) -> Any:
-    """Import ``target`` from the working directory or from what is installed, and return it.
+def load_app(target: str, *, directory: str = "", factory: bool = False) -> Any:
+    """Import ``target`` from a directory or from what is installed, and return it.
 
     Args:
         target: ``module:attribute``; the attribute may have dots.
+        directory: Default: the working directory.
+        factory: What is found is called without arguments, and returns the application.
 
     Raises:
         ConfigurationError: There is no such module or attribute, importing it failed, or it is no ASGI application.
@@ -30,9 +32,13 @@ def load_app(target: str) -> Any:
     module, colon, attribute = target.partition(":")
     if not (module and colon and attribute):
         raise ConfigurationError(f"cannot load {target!r}: write module:attribute, as in app:io")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    return _check_shape(target, _find(target, _import(target, module), attribute))
+    place = os.path.abspath(directory)
+    if not os.path.isdir(place):
+        raise ConfigurationError(f"cannot load {target}: there is no directory {directory}")
+    if place not in sys.path:
+        sys.path.insert(0, place)
+    found = _find(target, _import(target, module), attribute)
+    return _check_shape(target, _make(target, found) if factory else found)
 
 
 def _import(target: str, module: str) -> ModuleType:
@@ -46,11 +52,32 @@ def _import(target: str, module: str) -> ModuleType:
         raise _failed(target, error) from error
 
 
+def _make(target: str, factory: Any) -> Any:
+    if not callable(factory):
+        raise ConfigurationError(f"{target} is no factory: it is {_describe(factory)}")
+    try:
+        inspect.signature(factory).bind()
+    except ValueError:  # written in C
+        pass
+    except TypeError as error:
+        raise ConfigurationError(
+            f"{target} is no factory: it is {_describe(factory)} that wants arguments; an application itself needs no "
+            "--factory"
+        ) from error
+    try:
+        return factory()
+    except (Exception, SystemExit) as error:  # it is the application's code
+        raise _failed(target, error) from error
+
+
 def _failed(target: str, error: BaseException) -> ConfigurationError:
     reason = traceback.format_exception_only(error)[-1].strip()
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "importlib" not in f.filename]
     frames = [f for f in frames if f.filename != __file__]
-    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    filename, line = (frames[-1].filename, frames[-1].lineno) if frames else ("", None)
+    if isinstance(error, SyntaxError) and error.filename:  # what is wrong has not run
+        filename, line = error.filename, error.lineno
+    place = f" ({filename}, line {line})" if filename else ""
     return ConfigurationError(f"cannot load {target}: {reason}{place}")
 
 
@@ -76,6 +103,10 @@ def _check_shape(target: str, app: Any) -> Any:
     try:
         signature.bind(None, None, None)
     except TypeError as error:
+        if inspect.isfunction(app) and not signature.parameters:
+            raise ConfigurationError(
+                f"{problem} that takes nothing: if it makes the application, say --factory"
+            ) from error
         raise ConfigurationError(f"{problem} that does not take scope, receive and send") from error
     return app
 
