@@ -31,7 +31,8 @@ check them; do not edit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import socket
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, TypedDict
 
 __all__ = ["EngineOptions", "RunOptions", "ServerOptions"]

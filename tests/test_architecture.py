@@ -93,6 +93,8 @@ ORDER = {
         "bounded_http",
         "polling",
         "first_bytes",
+        "listening",
+        "tls",
         "serving",
     ),
     "handlers": ("events", "runners", "registry", "listeners", "rate_limit", "threads", "stacks", "watchdog"),

@@ -6,7 +6,8 @@ check them; do not edit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import socket
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, TypedDict
 
 __all__ = ["EngineOptions", "RunOptions", "ServerOptions"]
@@ -56,8 +57,8 @@ class EngineOptions(TypedDict, total=False):
     cookie: str | None
     """Name of a cookie with the session id, for balancers that need one. Shoal does not. Default: ``None``."""
     trusted_proxies: str | Iterable[str]
-    """Addresses or networks whose ``X-Forwarded-For`` is believed; ``"*"`` for any. Default: ``('127.0.0.1', '::1')``.
-    """
+    """Addresses or networks whose ``X-Forwarded-For`` is believed; ``"unix"`` for whoever connects to a Unix socket,
+    ``"*"`` for any. Default: ``('127.0.0.1', '::1', 'unix')``."""
     http_compression: bool
     """Compress polling responses of a kilobyte and more with gzip, where the client accepts it. Default: ``False``."""
     per_message_deflate: bool
@@ -153,8 +154,8 @@ class ServerOptions(EngineOptions, total=False):
     advertise: str
     """Where the other nodes reach this one, to pass on requests that a load balancer sent to the wrong node:
     ``host:port``, or ``https://host:port``. Empty: where the first connection reached it, one that is not from this
-    machine if there is any. To be given where several processes listen on one port, or a Unix socket. Default: ``''``.
-    """
+    machine if there is any. To be given where several processes listen on one port, or a Unix socket; ``shoal serve
+    --workers`` does so. Default: ``''``."""
     max_forwarded: int
     """Requests and WebSockets of another node's sessions that may be under way to it. A client that polls has one
     nearly always. Each takes two file descriptors here and one there. Default: ``5000``."""
@@ -172,9 +173,14 @@ class ServerOptions(EngineOptions, total=False):
 class RunOptions(TypedDict, total=False):
     """Options of ``run()`` beside host and port."""
 
+    uds: str | None
+    """Path of a Unix socket to listen on, in place of host and port. Default: ``None``."""
     shared_port: int | None
     """A second port, which other processes may listen on too: the kernel spreads connections over them. Default:
     ``None``."""
+    sockets: Sequence[socket.socket] | None
+    """Sockets that listen already, in place of host and port. Other processes may have them as well, so a cluster's
+    node must be told where the others reach it: ``advertise``. Default: ``None``."""
     log_level: str
     """Level of uvicorn's log. Default: ``'info'``."""
     on_started: Callable[[], None] | None
@@ -183,3 +189,13 @@ class RunOptions(TypedDict, total=False):
     """PEM files; with them, TLS. Default: ``None``."""
     ssl_keyfile: str | None
     """PEM files; with them, TLS. Default: ``None``."""
+    ssl_keyfile_password: str | None
+    """Of an encrypted key. Default: ``None``."""
+    ssl_version: int | None
+    """A protocol, as the module ``ssl`` numbers them. ``None`` is what uvicorn takes. Default: ``None``."""
+    ssl_cert_reqs: int | None
+    """Whether clients need certificates, as ``ssl`` numbers it. ``None`` is no. Default: ``None``."""
+    ssl_ca_certs: str | None
+    """A PEM file: whose certificates of clients are accepted. Default: ``None``."""
+    ssl_ciphers: str | None
+    """In OpenSSL's words. ``None`` is what uvicorn takes. Default: ``None``."""

@@ -76,8 +76,9 @@ class EngineSettings:
     """Seconds that a browser may remember a preflight."""
     cookie: str | None = None
     """Name of a cookie with the session id, for balancers that need one. Shoal does not."""
-    trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")
-    """Addresses or networks whose ``X-Forwarded-For`` is believed; ``"*"`` for any."""
+    trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1", "unix")
+    """Addresses or networks whose ``X-Forwarded-For`` is believed; ``"unix"`` for whoever connects to a Unix socket,
+    ``"*"`` for any."""
     http_compression: bool = False
     """Compress polling responses of a kilobyte and more with gzip, where the client accepts it."""
     per_message_deflate: bool = False
@@ -224,7 +225,8 @@ class ServerSettings(EngineSettings):
     advertise: str = ""
     """Where the other nodes reach this one, to pass on requests that a load balancer sent to the wrong node:
     ``host:port``, or ``https://host:port``. Empty: where the first connection reached it, one that is not from this
-    machine if there is any. To be given where several processes listen on one port, or a Unix socket."""
+    machine if there is any. To be given where several processes listen on one port, or a Unix socket;
+    ``shoal serve --workers`` does so."""
     max_forwarded: int = 5_000
     """Requests and WebSockets of another node's sessions that may be under way to it. A client that polls has one
     nearly always. Each takes two file descriptors here and one there."""

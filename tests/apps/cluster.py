@@ -78,3 +78,15 @@ def forwarded(socket):
     """How many requests of other nodes' sessions came to this one, and how many of them were in vain."""
     stats = io.engine.stats
     return [stats.forwarded, stats.forward_refused + stats.forward_timeouts + stats.forward_failures]
+
+
+@io.on("node")
+def node(socket):
+    """The name of this node."""
+    return io.node
+
+
+@io.on("address")
+def address(socket):
+    """Where the client is, as the server sees it."""
+    return socket.handshake.address

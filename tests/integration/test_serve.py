@@ -7,7 +7,7 @@ import inspect
 import signal
 import socket
 import ssl
-import subprocess
+import stat
 import sys
 import threading
 import time
@@ -17,9 +17,9 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.requirements import need
+from tests.certificates import make_certificate
 from tests.servers import HOST, ServerProcess, free_port
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection, connect, unix_connect
 from websockets.exceptions import ConnectionClosed
 
 from shoal import ConfigurationError, Engine, Server
@@ -117,16 +117,87 @@ async def test_an_engine_is_served_as_well() -> None:
 
 @case
 async def test_with_a_certificate_it_serves_tls(tmp_path: Path) -> None:
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    subject = ("-subj", "/CN=localhost", "-addext", f"subjectAltName=IP:{HOST}")
-    files = ("-keyout", str(key), "-out", str(certificate))
-    subprocess.run(
-        [need("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *subject, *files],
-        check=True,
-        capture_output=True,
-    )
+    certificate, key = make_certificate(tmp_path)
     async with Serving(Server(), ssl_certfile=str(certificate), ssl_keyfile=str(key)) as served:
         client = await joined(f"wss://{HOST}:{served.port}", ssl=ssl.create_default_context(cafile=certificate))
+        await client.close()
+
+
+@case
+async def test_an_encrypted_key_needs_its_password(tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path, password="secret")
+    files = {"ssl_certfile": str(certificate), "ssl_keyfile": str(key)}
+    async with Serving(Server(), ssl_keyfile_password="secret", **files) as served:
+        client = await joined(f"wss://{HOST}:{served.port}", ssl=ssl.create_default_context(cafile=certificate))
+        await client.close()
+    with pytest.raises(ConfigurationError, match="ssl_keyfile_password is not given"):
+        await Server().serve(host=HOST, port=free_port(), **files)  # and nobody is asked at a terminal
+    with pytest.raises(ConfigurationError, match="ssl_keyfile_password does not open it"):
+        await Server().serve(host=HOST, port=free_port(), ssl_keyfile_password="wrong", **files)
+
+
+@case
+async def test_what_is_wrong_with_tls_is_said(tmp_path: Path) -> None:
+    (certificate, key), (_, other) = make_certificate(tmp_path), make_certificate(tmp_path, "other")
+    for options, words in [
+        ({"ssl_keyfile": str(key)}, "ssl_keyfile has no meaning without ssl_certfile"),
+        ({"ssl_certfile": str(tmp_path / "none")}, "cannot read ssl_certfile .*: No such file"),
+        ({"ssl_certfile": str(certificate)}, "there is no certificate in it, or no key in"),
+        ({"ssl_certfile": str(certificate), "ssl_keyfile": str(other)}, "the key is of another certificate"),
+        ({"ssl_certfile": str(certificate), "ssl_keyfile": str(key), "ssl_ciphers": "NONE-SUCH"}, "No cipher"),
+        ({"ssl_certfile": str(certificate), "ssl_keyfile": str(key), "ssl_version": 99}, "protocol version 99"),
+    ]:
+        with pytest.raises(ConfigurationError, match=words):
+            await Server().serve(host=HOST, port=free_port(), **options)  # type: ignore[arg-type]
+
+
+async def joined_at(path: Path, **headers: str) -> ClientConnection:
+    """As :func:`joined`, by a Unix socket."""
+    url = "ws://localhost/socket.io/?EIO=4&transport=websocket"
+    client = await unix_connect(str(path), url, additional_headers=headers)
+    assert str(await client.recv()).startswith("0{")
+    await client.send("40")
+    assert str(await client.recv()).startswith("40{")
+    return client
+
+
+@case
+async def test_a_unix_socket_is_served_and_removed(tmp_path: Path) -> None:
+    """Any user may connect, as with uvicorn, and a proxy that does is believed."""
+    io, path = Server(), tmp_path / "io.sock"
+    addresses: list[str] = []
+    io.on("connect")(lambda socket: addresses.append(socket.handshake.address))
+    for _ in range(2):
+        async with Serving(io, uds=str(path)):
+            assert stat.S_IMODE(path.stat().st_mode) == 0o666
+            client = await joined_at(path, **{"X-Forwarded-For": "192.0.2.7"})
+            io.emit("hello")
+            assert await client.recv() == '42["hello"]'
+            await client.close()
+        assert not path.exists()
+    assert addresses == ["192.0.2.7"] * 2
+
+
+@case
+async def test_a_unix_socket_that_was_left_is_replaced_and_nothing_else_is(tmp_path: Path) -> None:
+    left, taken, other = tmp_path / "left.sock", tmp_path / "taken.sock", tmp_path / "file"
+    other.write_text("precious")
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(left))
+    left.chmod(0o600)
+    with socket.socket(socket.AF_UNIX) as alive:
+        alive.bind(str(taken))
+        alive.listen()
+        with pytest.raises(ConfigurationError, match=r"taken\.sock: another server listens there"):
+            await Server().serve(uds=str(taken))
+    with pytest.raises(ConfigurationError, match="it is no socket, and stays"):
+        await Server().serve(uds=str(other))
+    assert other.read_text() == "precious"
+    with pytest.raises(ConfigurationError, match=r"cannot listen on .*No such file"):
+        await Server().serve(uds=str(tmp_path / "no" / "io.sock"))
+    async with Serving(Server(), uds=str(left)):
+        assert stat.S_IMODE(left.stat().st_mode) == 0o600  # whoever has set it
+        client = await joined_at(left)
         await client.close()
 
 

@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from ..errors import ShoalError
+from .completion import prepare_completion
 
 __all__ = ["main"]
 
@@ -27,6 +28,7 @@ COMMANDS = {
     "emit": "shoal.cli.emit",
     "balancer": "shoal.cli.balancer",
     "bench": "shoal.cli.bench",
+    "completion": "shoal.cli.completion",
 }
 """Name of each command and the module whose function of that name it is."""
 
@@ -93,6 +95,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 
 def _run(arguments: list[str] | None) -> int:
+    prepare_completion()
     try:
         code = app(arguments, prog_name="shoal", standalone_mode=False)
         sys.stdout.flush()

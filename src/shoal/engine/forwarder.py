@@ -42,7 +42,19 @@ class Forwarder:
         tag: This node's.
     """
 
-    __slots__ = ("_announce", "_context", "_find", "_limits", "_peers", "_tag", "_told", "key", "learning", "port")
+    __slots__ = (
+        "_announce",
+        "_context",
+        "_find",
+        "_limits",
+        "_peers",
+        "_scheme",
+        "_tag",
+        "_told",
+        "key",
+        "learning",
+        "port",
+    )
 
     def __init__(self, context: EngineContext, tag: str) -> None:
         self._context = context
@@ -51,6 +63,7 @@ class Forwarder:
         self._announce: Callable[[str], None] | None = None
         self._limits = ForwardLimits(0, 0, 0.0, 0.0)
         self._told = ""
+        self._scheme = ""
         self._peers: dict[str, tuple[tuple[str, bytes], Peer]] = {}
         """By tag: what a node has told about itself, and what is under way to it."""
         self.key: bytes = new_key()
@@ -80,9 +93,13 @@ class Forwarder:
 
     # ---- this node's address
 
-    def listens_at(self, local: Any) -> None:
-        """This node, and no other process, listens at this local address, which may be any of the machine's."""
+    def listens_at(self, local: Any, *, secure: bool = False) -> None:
+        """This node, and no other process, listens at this local address, which may be any of the machine's.
+
+        ``secure``: with TLS.
+        """
         self.port = local[1]
+        self._scheme = "https://" if secure else ""
         self.reached_at(local)
         if self._told:
             self.learning = False
@@ -99,7 +116,7 @@ class Forwarder:
             address = ipaddress.ip_address(host.partition("%")[0])
         except ValueError:
             return  # a Unix socket, say, or a name
-        told = f"[{host}]:{port}" if address.version == 6 else f"{host}:{port}"
+        told = self._scheme + (f"[{host}]:{port}" if address.version == 6 else f"{host}:{port}")
         if address.is_unspecified or told == self._told:
             return
         self._told = told

@@ -1,7 +1,7 @@
 """Run an ASGI application under uvicorn, with the fast lane where the application has an engine.
 
-uvicorn does HTTP, TLS, lifespan and signals. This module opens the listening sockets itself, so that a port in use is
-one clear error before anything starts.
+uvicorn does HTTP, TLS, lifespan and signals. This module opens the listening sockets itself and looks at the
+certificate, so that what is wrong with them is one clear error before anything starts.
 
 The plain twin is ``uvicorn module:app``; ``tests/interop`` runs the same cases over both.
 """
@@ -16,7 +16,8 @@ import importlib
 import logging
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import uvicorn
@@ -28,15 +29,27 @@ from ..errors import ConfigurationError
 from ..settings import EngineSettings
 from .bounded_http import BoundedHttp
 from .first_bytes import FirstBytesProtocol
+from .listening import BACKLOG, listen, listen_unix
+from .tls import check_certificate
 from .upgrade import UpgradeProtocol
 
 __all__ = ["run", "serve"]
 
 log: Final = logging.getLogger("shoal.engine")
 
-BACKLOG: Final = 2048
 # Requests that are being answered get this long when the server stops; connections are told to close at once.
 GRACEFUL_SHUTDOWN: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where to listen."""
+
+    host: str
+    port: int
+    uds: str | None
+    shared_port: int | None
+    sockets: Sequence[socket.socket] | None
 
 
 def run(
@@ -44,11 +57,18 @@ def run(
     host: str = "127.0.0.1",
     port: int = 8000,
     *,
+    uds: str | None = None,
     shared_port: int | None = None,
+    sockets: Sequence[socket.socket] | None = None,
     log_level: str = "info",
     on_started: Callable[[], None] | None = None,
     ssl_certfile: str | None = None,
     ssl_keyfile: str | None = None,
+    ssl_keyfile_password: str | None = None,
+    ssl_version: int | None = None,
+    ssl_cert_reqs: int | None = None,
+    ssl_ca_certs: str | None = None,
+    ssl_ciphers: str | None = None,
 ) -> None:
     """Serve an application until SIGINT or SIGTERM.
 
@@ -57,13 +77,22 @@ def run(
             gets the fast lane.
         host: Address to listen on.
         port: Port to listen on.
+        uds: Path of a Unix socket to listen on, in place of host and port.
         shared_port: A second port, which other processes may listen on too: the kernel spreads connections over them.
+        sockets: Sockets that listen already, in place of host and port. Other processes may have them as well, so a
+            cluster's node must be told where the others reach it: ``advertise``.
         log_level: Level of uvicorn's log.
         on_started: Called once connections are accepted.
         ssl_certfile, ssl_keyfile: PEM files; with them, TLS.
+        ssl_keyfile_password: Of an encrypted key.
+        ssl_version: A protocol, as the module ``ssl`` numbers them. ``None`` is what uvicorn takes.
+        ssl_cert_reqs: Whether clients need certificates, as ``ssl`` numbers it. ``None`` is no.
+        ssl_ca_certs: A PEM file: whose certificates of clients are accepted.
+        ssl_ciphers: In OpenSSL's words. ``None`` is what uvicorn takes.
 
     Raises:
-        ConfigurationError: An address cannot be listened on, ``app`` is no ASGI application, or a loop runs here.
+        ConfigurationError: An address cannot be listened on, a certificate cannot be used, ``app`` is no ASGI
+            application, or a loop runs here.
     """
     with contextlib.suppress(RuntimeError):
         asyncio.get_running_loop()
@@ -71,12 +100,14 @@ def run(
             "run() starts an event loop, and one is running here already: write `await io.serve(...)`, which takes the "
             "same arguments, or call run() outside of asyncio"
         )
-    with _ready(app, host, port, shared_port, log_level, on_started, ssl_certfile, ssl_keyfile) as (server, sockets):
+    tls = _tls(locals())
+    place = _Place(host, port, uds, shared_port, sockets)
+    with _ready(app, place, log_level, on_started, tls) as (server, listeners):
         # What is here once it listens stays until the end: the collector need not look through it each time that many
         # clients come.
         server.before_started = gc.freeze
         with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again after an orderly stop
-            server.run(sockets=sockets)
+            server.run(sockets=listeners)
         if not server.started:
             sys.exit(1)
 
@@ -86,11 +117,18 @@ async def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     *,
+    uds: str | None = None,
     shared_port: int | None = None,
+    sockets: Sequence[socket.socket] | None = None,
     log_level: str = "info",
     on_started: Callable[[], None] | None = None,
     ssl_certfile: str | None = None,
     ssl_keyfile: str | None = None,
+    ssl_keyfile_password: str | None = None,
+    ssl_version: int | None = None,
+    ssl_cert_reqs: int | None = None,
+    ssl_ca_certs: str | None = None,
+    ssl_ciphers: str | None = None,
 ) -> None:
     """As :func:`run`, on the loop that runs.
 
@@ -100,13 +138,20 @@ async def serve(
     Raises:
         ConfigurationError: As for :func:`run`, or the application has failed to start.
     """
-    with _ready(app, host, port, shared_port, log_level, on_started, ssl_certfile, ssl_keyfile) as (server, sockets):
-        task = asyncio.create_task(_serve(server, sockets))
+    tls = _tls(locals())
+    place = _Place(host, port, uds, shared_port, sockets)
+    with _ready(app, place, log_level, on_started, tls) as (server, listeners):
+        task = asyncio.create_task(_serve(server, listeners))
         try:
             await asyncio.shield(task)
         except asyncio.CancelledError:
             await _stop(server, task)
             raise
+
+
+def _tls(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Of arguments those that uvicorn's TLS is to have."""
+    return {name: value for name, value in arguments.items() if name.startswith("ssl_") and value is not None}
 
 
 async def _serve(server: _Server, sockets: list[socket.socket]) -> None:
@@ -128,25 +173,17 @@ async def _stop(server: _Server, task: asyncio.Task[None]) -> None:
 
 @contextlib.contextmanager
 def _ready(
-    app: Any,
-    host: str,
-    port: int,
-    shared_port: int | None,
-    log_level: str,
-    on_started: Callable[[], None] | None,
-    ssl_certfile: str | None,
-    ssl_keyfile: str | None,
+    app: Any, place: _Place, log_level: str, on_started: Callable[[], None] | None, tls: dict[str, Any]
 ) -> Iterator[tuple[_Server, list[socket.socket]]]:
     """A server for an application, with the sockets that it listens on for the length of the block."""
     if not callable(app):
         raise ConfigurationError(f"{type(app).__name__} is no ASGI application")
+    check_certificate(tls)
     engine = engine_of(app)
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(_listen(host, port, shared=False))]
-        if engine is not None:
-            engine.forwarder.listens_at(sockets[0].getsockname())
-        if shared_port is not None:
-            sockets.append(stack.enter_context(_listen(host, shared_port, shared=True)))
+        sockets = list(_open(place, stack))
+        if engine is not None and place.sockets is None and place.uds is None:
+            engine.forwarder.listens_at(sockets[0].getsockname(), secure=bool(tls))
         config = uvicorn.Config(
             app,
             lifespan="on" if engine is not None else "auto",
@@ -159,20 +196,36 @@ def _ready(
             # For our own requests `trusted_proxies` decides; the application behind keeps uvicorn's.
             proxy_headers=engine is None or isinstance(app, ASGIApp),
             timeout_graceful_shutdown=GRACEFUL_SHUTDOWN,
-            ssl_certfile=ssl_certfile,
-            ssl_keyfile=ssl_keyfile,
             backlog=BACKLOG,
+            **tls,
         )
-        yield _Server(config, engine, on_started), sockets
+        # Not left to the end of the block: at a SIGTERM uvicorn ends the process before that.
+        yield _Server(config, engine, on_started, stack.close), sockets
+
+
+def _open(place: _Place, stack: contextlib.ExitStack) -> Iterator[socket.socket]:
+    if place.sockets is not None:
+        yield from place.sockets
+    elif place.uds is not None:
+        yield stack.enter_context(listen_unix(place.uds))
+    else:
+        yield stack.enter_context(listen(place.host, place.port))
+    if place.shared_port is not None:
+        yield stack.enter_context(listen(place.host, place.shared_port, shared=True))
 
 
 class _Server(uvicorn.Server):
     """uvicorn's server, with a callback when it listens, which closes the sessions before it stops."""
 
     def __init__(
-        self, config: uvicorn.Config, engine: BaseEngine[Any] | None, on_started: Callable[[], None] | None
+        self,
+        config: uvicorn.Config,
+        engine: BaseEngine[Any] | None,
+        on_started: Callable[[], None] | None,
+        stop_listening: Callable[[], None],
     ) -> None:
         super().__init__(config)
+        self._stop_listening = stop_listening
         self._engine = engine
         if engine is not None:
             engine.hears_signals = False  # shutdown() tells it, once nobody else can come
@@ -190,6 +243,7 @@ class _Server(uvicorn.Server):
         """Close the sessions first: a waiting poll would delay uvicorn, and clients can leave for other nodes."""
         for listener in self.servers:
             listener.close()
+        self._stop_listening()
         if self._engine is not None:
             for session in list(self._engine.sessions.values()):
                 session.close("server shutting down")
@@ -223,23 +277,3 @@ def _http_class(app: Any) -> Any:
 
 def _stock_websockets() -> Any:
     return importlib.import_module("uvicorn.protocols.websockets.auto").AutoWebSocketsProtocol
-
-
-@contextlib.contextmanager
-def _listen(host: str, port: int, *, shared: bool) -> Iterator[socket.socket]:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shared:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        try:
-            listener.bind((host, port))
-            listener.listen(BACKLOG)
-        except (OSError, OverflowError) as error:
-            raise ConfigurationError(f"cannot listen on {host}:{port}: {_reason(error)}") from error
-        listener.setblocking(False)
-        yield listener
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)

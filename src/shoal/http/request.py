@@ -140,8 +140,8 @@ def is_secure(request: Request, proxies: tuple[str, ...]) -> bool:
 
 
 def is_trusted(address: str, proxies: tuple[str, ...]) -> bool:
-    """Whether an address is one of ``proxies``, or in one of their networks."""
-    if "*" in proxies or address in proxies:
+    """Whether an address is one of ``proxies``, or in one of their networks. Who has none came by a Unix socket."""
+    if "*" in proxies or (address or "unix") in proxies:
         return True
     try:
         peer = ipaddress.ip_address(address)

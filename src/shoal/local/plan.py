@@ -19,7 +19,18 @@ from .balancer import balancer_argv, balancer_conf
 from .broker import PROGRAMS, broker_address, broker_argv, broker_conf
 from .upstreams import Algorithm, BalancerSetup, Upstream, check_algorithm
 
-__all__ = ["BALANCERS", "DEMO", "Machine", "Options", "Plan", "Process", "default_ports", "make_plan", "serve_argv"]
+__all__ = [
+    "BALANCERS",
+    "DEMO",
+    "Machine",
+    "Options",
+    "Plan",
+    "Process",
+    "default_ports",
+    "make_plan",
+    "plan_broker",
+    "serve_argv",
+]
 
 DEMO = "shoal.demo:app"
 BALANCERS = ("haproxy", "nginx", "kernel")
@@ -93,6 +104,10 @@ class Process:
     """Where it answers once it is up."""
     environment: tuple[tuple[str, str], ...] = ()
     """Added to what the supervisor's own environment holds."""
+    descriptors: tuple[int, ...] = ()
+    """Open files that it inherits."""
+    is_logged: bool = True
+    """Whether what it prints goes to the log; else to where the supervisor's own output goes."""
     product: str = "shoal"
 
 
@@ -159,7 +174,7 @@ def make_plan(options: Options, machine: Machine) -> Plan:
     ports = _ports(options)
     balancer = _choose_balancer(options.balancer, machine.programs)
     algorithm = _choose_algorithm(options.algorithm, balancer)
-    broker = None if options.broker is not None else _plan_broker(options, machine)
+    broker = None if options.broker is not None else plan_broker(options, machine)
     if options.broker is not None:
         if options.broker_mode is not None:
             raise ConfigurationError("--broker-mode is for a broker that is started: the URL of --broker has it")
@@ -230,7 +245,12 @@ def _choose_algorithm(wanted: str | None, balancer: str) -> Algorithm:
     return "roundrobin" if wanted is None else check_algorithm(wanted)
 
 
-def _plan_broker(options: Options, machine: Machine) -> Process:
+def plan_broker(options: Options, machine: Machine) -> Process:
+    """The broker that is started, with the program that there is.
+
+    Raises:
+        ConfigurationError: There is none.
+    """
     if "broker" not in machine.programs:
         names = " and no ".join(PROGRAMS)
         raise ConfigurationError(

@@ -19,7 +19,7 @@ from .guard import Guard
 from .log import LineSplitter, Log
 from .plan import Process, Role
 
-__all__ = ["Backoff", "Supervisor"]
+__all__ = ["UP", "Backoff", "StopTimeouts", "Supervisor"]
 
 UP = "up"
 """The name that the supervisor's own lines stand behind."""
@@ -28,7 +28,9 @@ READ = 64 * 1024
 DRAIN_TIMEOUT = 0.3
 """Seconds to read what a dead process left in its pipe, in case a grandchild still holds the other end."""
 
-STOP_TIMEOUTS: tuple[tuple[tuple[Role, ...], float], ...] = ((("server", "balancer"), 3.5), (("broker",), 0.5))
+StopTimeouts = tuple[tuple[tuple[Role, ...], float], ...]
+
+STOP_TIMEOUTS: StopTimeouts = ((("server", "balancer"), 3.5), (("broker",), 0.5))
 """What is stopped together and how many seconds it gets before SIGKILL: 4.6 in all with reading the last output, of
 the five that are promised. The broker goes last, so that no server logs its loss."""
 
@@ -59,6 +61,7 @@ class Supervisor:
         guard: Watches every process group.
         is_noise: Whether a line of a process need not be shown.
         backoff: How restarts are delayed.
+        stop_timeouts: What is stopped together, and how many seconds it gets before SIGKILL.
     """
 
     def __init__(
@@ -67,11 +70,13 @@ class Supervisor:
         guard: Guard,
         is_noise: Callable[[Process, str], bool] = lambda process, line: False,
         backoff: Backoff = Backoff(),
+        stop_timeouts: StopTimeouts = STOP_TIMEOUTS,
     ) -> None:
         self.log = log
         self.guard = guard
         self.is_noise = is_noise
         self.backoff = backoff
+        self.stop_timeouts = stop_timeouts
         self.is_started: bool = False
         self.stopping: asyncio.Event = asyncio.Event()
         self.forced: asyncio.Event = asyncio.Event()
@@ -101,7 +106,7 @@ class Supervisor:
     async def stop(self) -> None:
         """End everything: SIGTERM, and SIGKILL for what is left at the deadline or once ``force_stop`` is called."""
         self.stopping.set()
-        for roles, seconds in STOP_TIMEOUTS:
+        for roles, seconds in self.stop_timeouts:
             await self._stop([child for child in self._children if child.process.role in roles], seconds)
         self.failed.cancel()
 
@@ -142,9 +147,10 @@ class _Child:
             running = await asyncio.create_subprocess_exec(
                 *self.process.argv,
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
+                stdout=asyncio.subprocess.PIPE if self.process.is_logged else None,
+                stderr=asyncio.subprocess.STDOUT if self.process.is_logged else None,
                 env=os.environ | dict(self.process.environment),
+                pass_fds=self.process.descriptors,
                 start_new_session=True,
             )
         except OSError as error:
@@ -198,7 +204,8 @@ class _Child:
         return True
 
     async def _read_output(self, running: asyncio.subprocess.Process) -> None:
-        assert running.stdout is not None
+        if running.stdout is None:
+            return
         splitter = LineSplitter()
         while data := await running.stdout.read(READ):
             self._log(splitter.feed(data))

@@ -97,6 +97,12 @@ def test_a_listener_at_one_address_is_the_answer() -> None:
     assert not node.forwarder.learning
 
 
+def test_a_listener_with_tls_says_so() -> None:
+    node = Node()
+    node.forwarder.listens_at(("10.0.0.1", 8001), secure=True)
+    assert node.told == ["https://10.0.0.1:8001"]
+
+
 def test_who_was_told_its_address_learns_none() -> None:
     node = Node(learns=False)
     assert not node.forwarder.learning
