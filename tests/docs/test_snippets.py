@@ -113,10 +113,10 @@ def mypy(folder: Path, *targets: str) -> None:
         disable_error_code = top-level-await
         namespace_packages = True
         explicit_package_bases = True
-        [mypy-django.*,socketio.*,celery.*]
+        [mypy-django.*,socketio.*,celery.*,tasks]
         ignore_missing_imports = True
         follow_imports = skip
-        [mypy-examples.django_notifications.*]
+        [mypy-examples.django_notifications.*,examples.celery_progress.*]
         disallow_subclassing_any = False
         disallow_untyped_decorators = False
         [mypy-tests.*]
