@@ -49,10 +49,11 @@ format: $(DEV_STAMP) ## Bring the code into shape
 	$(BIN)/ruff format .
 
 .PHONY: generate
-generate: $(DEV_STAMP) ## Write again what is made from the code: src/shoal/options.py, tests/surface.txt, the architecture's picture
+generate: $(DEV_STAMP) ## Write again what is made from the code: src/shoal/options.py, tests/surface.txt, the pictures
 	@$(BIN)/python -m tests.options --write
 	@$(BIN)/python -m tests.surface --write
 	@$(BIN)/python -m tests.picture --write
+	@$(BIN)/python -m tests.diagrams --write
 
 .PHONY: docs
 docs: $(DEV_STAMP) ## The documentation as a site: build/docs/index.html (docs-links tries its links to other sites)
