@@ -15,7 +15,6 @@ import celery
 import pytest
 from tests.brokers import Broker
 from tests.docs.running import EXAMPLES, example, shows
-from tests.docs.test_snippets import mypy
 from tests.interop.browser import Window, Windows, chromium, window
 from tests.servers import die_with_parent
 
@@ -195,12 +194,3 @@ def test_an_example_is_explained_in_few_lines_and_started_with_one(folder: Path)
     assert len(text.splitlines()) <= 16
     assert text.count("\nshoal serve ") == 1
     assert f"tests/docs/{Path(__file__).name}" in text
-
-
-@pytest.mark.parametrize(
-    "app",
-    [*sorted(EXAMPLES.glob("**/app.py")), *EXAMPLES.glob("*/tasks.py")],
-    ids=lambda path: "/".join(path.parts[-2:]),
-)
-def test_the_types_of_an_example_are_right(app: Path, tmp_path: Path) -> None:
-    mypy(tmp_path, str(app))
