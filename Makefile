@@ -30,6 +30,10 @@ image: ## The Docker image, with the browser client in it where npm is at hand (
 	@scripts/fetch-client.sh
 	docker build -t $(IMAGE) .
 
+.PHONY: dist
+dist: $(DEV_STAMP) ## What others install: sdist and wheel in dist/, with the browser client and its licence, checked
+	@scripts/dist $(ARGS)
+
 ##@ Work
 .PHONY: setup
 setup: $(DEV_STAMP) ## Build .venv with Shoal and everything its tests import
@@ -45,10 +49,11 @@ format: $(DEV_STAMP) ## Bring the code into shape
 	$(BIN)/ruff format .
 
 .PHONY: generate
-generate: $(DEV_STAMP) ## Write again what is made from the code: src/shoal/options.py, tests/surface.txt, the architecture's picture
+generate: $(DEV_STAMP) ## Write again what is made from the code: src/shoal/options.py, tests/surface.txt, the pictures
 	@$(BIN)/python -m tests.options --write
 	@$(BIN)/python -m tests.surface --write
 	@$(BIN)/python -m tests.picture --write
+	@$(BIN)/python -m tests.diagrams --write
 
 .PHONY: docs
 docs: $(DEV_STAMP) ## The documentation as a site: build/docs/index.html (docs-links tries its links to other sites)
@@ -101,8 +106,7 @@ bench-quick: $(DEV_STAMP) ## The benchmark's short form
 ##@ Tidy
 .PHONY: clean
 clean: ## Remove everything that these commands built
-	rm -rf $(VENV) $(VENV)-* node_modules build dist .shoal .pytest_cache .mypy_cache .ruff_cache .hypothesis benchmarks/build tests/fuzz/found
-	rm -f src/shoal/http/client/*.js src/shoal/http/client/*.map
+	rm -rf $(VENV) $(VENV)-* node_modules src/shoal/http/client build dist .shoal .pytest_cache .mypy_cache .ruff_cache .hypothesis benchmarks/build tests/fuzz/found
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help

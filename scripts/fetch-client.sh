@@ -1,8 +1,8 @@
 #!/bin/sh
 # Put the official Socket.IO browser client where Shoal serves it from.
 #
-# Installs what package-lock.json names into node_modules/ and copies the client's files to src/shoal/http/client/,
-# which git ignores. Nothing is done when both are already what the lock file says.
+# Installs what package-lock.json names into node_modules/ and copies the client's files, and the licences of what is in
+# them, to src/shoal/http/client/, which git ignores. Nothing is done when both are already what the lock file says.
 # Without npm, or without a network, it says so in one line and ends with 0: Shoal then sends browsers to the public copy.
 set -u
 
@@ -45,4 +45,20 @@ for name in socket.io.js socket.io.min.js socket.io.esm.min.js socket.io.msgpack
         copied=$((copied + 1))
     done
 done
+
+licences() {
+    echo "The files beside this one are the official browser client of Socket.IO. These packages are in them."
+    for package in socket.io-client socket.io-parser engine.io-client engine.io-parser @socket.io/component-emitter debug ms \
+        socket.io-msgpack-parser component-emitter notepack.io; do
+        folder=node_modules/$package
+        version=$(sed -n 's/^  "version": "\(.*\)".*/\1/p' "$folder/package.json") && [ -n "$version" ] || return 1
+        printf '\n---- %s %s ----\n\n' "$package" "$version"
+        cat "$folder"/LICENSE* 2>/dev/null || cat "$folder"/license* || return 1
+    done
+}
+licences >"$log" || exit 1
+if ! cmp -s "$log" "$to/LICENSE.txt"; then
+    cp "$log" "$to/.LICENSE.$$" && mv -f "$to/.LICENSE.$$" "$to/LICENSE.txt" || exit 1
+    copied=$((copied + 1))
+fi
 [ "$copied" -eq 0 ] || echo "browser client: $copied files copied to $to"

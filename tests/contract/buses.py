@@ -21,6 +21,9 @@ from shoal.bus.base import BUFFER_BYTES
 PATIENCE = 8.0  # seconds for anything that is expected to happen
 TEST_TIME = 20.0  # seconds for a whole test: it fails, and does not hang
 
+KINDS = ("memory", "redis-asyncio", "redis-uvloop", "streams-asyncio", "streams-uvloop")
+"""Every bus, on each loop that it may run on: the fixtures `rig` and `fragile_rig` come in these."""
+
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 LOOPS: dict[str, LoopFactory] = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 

@@ -9,12 +9,10 @@ import pytest
 pytest.register_assert_rewrite("tests.contract.buses")
 
 from tests.brokers import NO_BROKER, Broker  # noqa: E402 - after the line that it depends on
-from tests.contract.buses import MemoryRig, RedisRig, Rig  # noqa: E402
+from tests.contract.buses import KINDS, MemoryRig, RedisRig, Rig  # noqa: E402
 from tests.requirements import missing  # noqa: E402
 
 from shoal.local.broker import find_broker  # noqa: E402
-
-KINDS = ("memory", "redis-asyncio", "redis-uvloop", "streams-asyncio", "streams-uvloop")
 
 
 @pytest.fixture(scope="session")

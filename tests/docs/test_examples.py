@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import celery
 import pytest
+from tests.brokers import Broker
 from tests.docs.running import EXAMPLES, example, shows
-from tests.docs.test_snippets import mypy
 from tests.interop.browser import Window, Windows, chromium, window
+from tests.servers import die_with_parent
 
 __all__ = ["chromium", "window"]  # fixtures
 
@@ -129,14 +137,60 @@ def test_a_private_message_reaches_all_windows_of_two_people(window: Windows) ->
         anna.until(lambda: anna.page.locator("#to option").all_inner_texts() == ["carla"], "berta is still there")
 
 
+@contextlib.contextmanager
+def worker(redis: str) -> Iterator[subprocess.Popen[str]]:
+    """A Celery worker of the example, with a pool that forks, as its README starts it."""
+    argv = [sys.executable, "-m", "celery", "--app", "tasks", "worker", "--concurrency", "1", "--loglevel", "WARNING"]
+    process = subprocess.Popen(
+        argv,
+        cwd=EXAMPLES / "celery_progress",
+        env={**os.environ, "REDIS": redis},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        preexec_fn=die_with_parent,
+    )
+    try:
+        yield process
+        process.terminate()
+        process.communicate(timeout=20)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def test_the_progress_of_a_celery_task_is_seen_by_all_who_watch(window: Windows) -> None:
+    """With a real worker: as it goes on, in a window that comes later, after a reload, and when it fails."""
+    with Broker() as broker, example("celery_progress", REDIS=broker.url) as server, worker(broker.url) as work:
+        anna = window(server.url, connected=False)
+        anna.page.get_by_label("Pictures").fill("12")
+        anna.page.keyboard.press("Enter")
+        shows(anna, "#state", "1 of 12")
+        os.killpg(work.pid, signal.SIGSTOP)  # until others have come, however slow the machine is
+        berta = window(anna.page.url, connected=False)
+        anna.page.reload()
+        for each in (anna, berta):
+            shows(each, "#state", " of 12")
+        os.killpg(work.pid, signal.SIGCONT)
+        for each in (anna, berta):
+            shows(each, "#state", "done: 12 pictures")
+            assert each.run("bar.value === bar.max && bar.max === 12")
+        shows(window(anna.page.url, connected=False), "#state", "done: 12 pictures")
+        assert anna.run("socket.emitWithAck('start', 1000)") == {"error": "1 to 100 pictures, please"}
+
+        later = window(f"{server.url}/#unlucky", connected=False)
+        later.until(lambda: later.run("socket.emitWithAck('watch', 'unlucky')") == {}, "nobody answered")
+        celery.Celery(broker=broker.url).send_task("tasks.resize", args=["many"], task_id="unlucky")
+        shows(later, "#state", "failed: can only concatenate")
+        assert later.errors == anna.errors == berta.errors == []
+
+
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
 def test_an_example_is_explained_in_few_lines_and_started_with_one(folder: Path) -> None:
     text = (folder / "README.md").read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 16
     assert text.count("\nshoal serve ") == 1
     assert f"tests/docs/{Path(__file__).name}" in text
-
-
-@pytest.mark.parametrize("app", sorted(EXAMPLES.glob("**/app.py")), ids=lambda path: path.parent.name)
-def test_the_types_of_an_example_are_right(app: Path, tmp_path: Path) -> None:
-    mypy(tmp_path, str(app))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from tests.docs.snippets import ROOT
@@ -57,3 +58,26 @@ def test_pictures_in_raw_html_are_there(site: Path) -> None:
         for source in re.findall(r'(?:src|srcset)="([^"]+)"', page.read_text(encoding="utf-8")):
             if not re.match(r"\w+:", source):
                 assert (page.parent / source.partition("?")[0]).is_file(), f"{page.name}: {source}"
+
+
+def test_every_link_of_the_site_leads_to_a_place_that_it_has(site: Path) -> None:
+    """Of the text and of the navigation: the file is there, and what the link names in it."""
+    pages = {page: page.read_text(encoding="utf-8") for page in site.rglob("*.html")}
+    places = {
+        page: {html.unescape(name) for name in re.findall(r'\bid="([^"]+)"', text)} for page, text in pages.items()
+    }
+    faults, seen = [], 0
+    sources = site / "_modules"  # of these each names one way to all of its names, where we document some by another
+    for page, text in pages.items():
+        if page.is_relative_to(sources):
+            continue
+        for link in {html.unescape(found) for found in re.findall(r'<a [^>]*?href="([^"]*)"', text)}:
+            if re.match(r"\w+:", link):
+                continue
+            path, _, anchor = link.partition("#")
+            target = (page.parent / unquote(path)).resolve() if path else page
+            seen += 1
+            if not target.is_file() or (anchor and unquote(anchor) not in places.get(target, {anchor})):
+                faults.append(f"{page.relative_to(site)}: {link}")
+    assert seen > 1000
+    assert faults == [], faults

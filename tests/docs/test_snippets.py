@@ -1,5 +1,6 @@
-"""Every Python snippet of the pages runs: its application is served and answers, its tests pass, its types are right.
+"""Every Python snippet of the pages runs: its application is served and answers, its tests pass.
 
+Whether its types are right, tests/test_types.py asks.
 What a program is, and which remarks change that, is in `snippets.py`.
 """
 
@@ -93,49 +94,6 @@ async def answers(app: Any) -> None:
         answer = await client.get(f"{url}{engine.settings.path}", params={"EIO": "4", "transport": "polling"})
         assert answer.status_code == 200, answer.text
         assert answer.text.startswith('0{"sid":')
-
-
-def test_the_types_of_all_snippets_are_right(tmp_path: Path) -> None:
-    """mypy --strict has nothing to say about the programs of the pages."""
-    for program in PROGRAMS:
-        if program.whole:
-            (tmp_path / f"{program.module}.py").write_text(program.text, encoding="utf-8")
-    mypy(tmp_path, *(str(path) for path in sorted(tmp_path.glob("*.py"))))
-
-
-def mypy(folder: Path, *targets: str) -> None:
-    """Check types strictly, with what the snippets import and has no types ignored."""
-    config = folder / "mypy.ini"
-    config.write_text(
-        textwrap.dedent("""\
-        [mypy]
-        strict = True
-        disable_error_code = top-level-await
-        namespace_packages = True
-        explicit_package_bases = True
-        [mypy-django.*,socketio.*,celery.*]
-        ignore_missing_imports = True
-        follow_imports = skip
-        [mypy-examples.django_notifications.*]
-        disallow_subclassing_any = False
-        disallow_untyped_decorators = False
-        [mypy-tests.*]
-        follow_imports = silent
-        """),
-        encoding="utf-8",
-    )
-    argv = [
-        sys.executable,
-        "-m",
-        "mypy",
-        "--config-file",
-        str(config),
-        "--cache-dir",
-        str(ROOT / ".mypy_cache" / "docs"),
-    ]
-    environment = {**os.environ, "MYPYPATH": f"{ROOT}"}
-    result = subprocess.run([*argv, *targets], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stdout + result.stderr
 
 
 # ---- other languages

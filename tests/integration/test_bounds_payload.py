@@ -33,22 +33,19 @@ def inflating(request: pytest.FixtureRequest) -> Iterator[ServerProcess]:
         yield server
 
 
-@pytest.fixture(scope="module")
-def fast(server: ServerProcess) -> ServerProcess:
-    """The fast lane: where frames are ours to read."""
-    if "tests.apps.serve" not in server.argv:
-        pytest.skip("not applicable: here the frames are read by the ASGI server, and long-polling is the same code")
-    return server
+# Frames are ours to read there alone, and long-polling is the same code everywhere.
+fast_lane = pytest.mark.parametrize("server", lanes("fastlane"), indirect=True)
 
 
 class TestWebSocket:
+    @fast_lane
     @pytest.mark.parametrize("length", [LIMIT + 1, 2**20, 2**40, 2**63 - 1])
     @case
-    async def test_a_header_that_promises_too_much(self, fast: ServerProcess, length: int) -> None:
+    async def test_a_header_that_promises_too_much(self, server: ServerProcess, length: int) -> None:
         """The connection is closed with 1009 before a byte of the message has come."""
-        async with Witness(fast.port) as witness:
+        async with Witness(server.port) as witness:
             before = (await witness.counters())["engine"]["too_large"]
-            async with (await Raw.joined(fast.port))[0] as raw:
+            async with (await Raw.joined(server.port))[0] as raw:
                 await raw.send(header(TEXT, length) + b"mask")
                 assert await raw.end() == 1009
             await witness.counted("engine", "too_large", before + 1)
@@ -85,10 +82,11 @@ class TestWebSocket:
             assert await raw.end() in (1009, None)
             assert witness.times
 
+    @fast_lane
     @case
-    async def test_a_hundred_thousand_fragments_of_nothing(self, fast: ServerProcess) -> None:
+    async def test_a_hundred_thousand_fragments_of_nothing(self, server: ServerProcess) -> None:
         """Fragments without content cost no memory, and others have their turn between them."""
-        async with Witness(fast.port) as witness, (await Raw.joined(fast.port))[0] as raw:
+        async with Witness(server.port) as witness, (await Raw.joined(server.port))[0] as raw:
             before, answered = (await witness.counters())["rss"], len(witness.times)
             await raw.send(frame(TEXT, b"4299", fin=False))
             nothing = frame(CONTINUE, fin=False) * 10_000

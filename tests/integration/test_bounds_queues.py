@@ -180,12 +180,11 @@ async def ask_for_ever(raw: Raw) -> None:
         await asyncio.sleep(0)
 
 
+@pytest.mark.parametrize("server", lanes("fastlane"), indirect=True)  # elsewhere the ASGI server answers pings
 class TestPings:
     @case
     async def test_a_client_that_pings_and_never_reads(self, server: ServerProcess) -> None:
         """Its pongs do not pile up; a client that does read gets each of them."""
-        if "uvicorn" in server.argv:
-            pytest.skip("not applicable: here the ASGI server answers pings")
         async with Witness(server.port) as witness:
             raw, _ = await Raw.joined(server.port, buffer=SMALL)
             async with raw:
@@ -206,8 +205,6 @@ class TestPings:
     @case
     async def test_a_half_open_upgrade_that_pings(self, server: ServerProcess) -> None:
         """The same on a WebSocket that has not become a session."""
-        if "uvicorn" in server.argv:
-            pytest.skip("not applicable: here the ASGI server answers pings")
         async with Witness(server.port) as witness, client(Endpoint(server.port, "/socket.io/")) as someone:
             sid = await someone.open()
             before = (await witness.counters())["rss"]

@@ -1,11 +1,7 @@
-"""Hypothesis for the unit tests: no deadlines, since a busy machine is no bug; SHOAL_FUZZ=20 tries 20 times as much."""
+"""The unit tests' property tests have the profile of `fuzz.py`, also those that use nothing else of it."""
 
 from __future__ import annotations
 
-from hypothesis import HealthCheck, settings
-from tests.unit.fuzz import examples
+from tests.unit import fuzz
 
-settings.register_profile(
-    "shoal", max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.load_profile("shoal")
+__all__ = ["fuzz"]

@@ -1,10 +1,15 @@
-"""How many examples a property test tries: a moderate number, times SHOAL_FUZZ; and the values that many tests need."""
+"""How many examples a property test tries: a moderate number, times SHOAL_FUZZ; and the values that many tests need.
+
+No property test has a deadline, since a busy machine is no bug. Hypothesis takes what a decorator does not say from the
+profile of that moment, and other folders import these tests too; so it is chosen here, and not in a conftest.
+"""
 
 from __future__ import annotations
 
 import os
 from typing import Any
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 FACTOR = max(1, int(os.environ.get("SHOAL_FUZZ", "1")))
@@ -13,6 +18,12 @@ FACTOR = max(1, int(os.environ.get("SHOAL_FUZZ", "1")))
 def examples(count: int) -> int:
     """`count`, multiplied by the environment's SHOAL_FUZZ."""
     return count * FACTOR
+
+
+settings.register_profile(
+    "shoal", max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("shoal")
 
 
 def json_values(*, binary: bool = False, max_leaves: int = 12) -> st.SearchStrategy[Any]:
