@@ -80,7 +80,8 @@ def test_the_wheel_has_the_whole_package_and_nothing_else(built: Built) -> None:
     here = {path.relative_to(PACKAGE.parent).as_posix() for path in PACKAGE.rglob("*") if path.is_file()}
     expected = {name for name in here if "__pycache__" not in name}
     assert {name for name in built.files() if ".dist-info/" not in name} == expected
-    assert {"shoal/py.typed", *(f"shoal/http/client/{name}" for name in NAMES)} <= expected
+    needed = {"shoal/py.typed", "shoal/project/_template/app.py", *(f"shoal/http/client/{name}" for name in NAMES)}
+    assert needed <= expected
 
 
 def test_the_licences_are_in_it(built: Built) -> None:
