@@ -55,6 +55,10 @@ generate: $(DEV_STAMP) ## Write again what is made from the code: src/shoal/opti
 	@$(BIN)/python -m tests.picture --write
 	@$(BIN)/python -m tests.diagrams --write
 
+.PHONY: screenshots
+screenshots: test-environment ## Take the screenshots of the demo in docs/images again; needs the ports of `make demo` (ARGS="light" or dark)
+	@PATH=$$PATH:/usr/sbin:/sbin exec $(BIN)/python -m tests.screenshots $(ARGS)
+
 .PHONY: docs
 docs: $(DEV_STAMP) ## The documentation as a site: build/docs/index.html (docs-links tries its links to other sites)
 	@$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --nitpicky --jobs auto docs build/docs

@@ -6,12 +6,14 @@ Knows the command, its log and its children. It knows nothing of Socket.IO.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import termios
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -55,7 +57,14 @@ def until(condition: Callable[[], Any], seconds: float, what: str | Callable[[],
 class Up:
     """One `shoal up` on ports of its own, with a temporary directory of its own."""
 
-    def __init__(self, folder: Path, servers: int, *arguments: str, environment: Mapping[str, str] = {}) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        servers: int,
+        *arguments: str,
+        environment: Mapping[str, str] = {},
+        terminal: int | None = None,
+    ) -> None:
         self.port, *self.ports = free_ports(1 + servers)
         self.temporary = folder / "temporary"
         self.temporary.mkdir()
@@ -66,11 +75,13 @@ class Up:
         with self.out.open("wb") as out, self.err.open("wb") as err:
             self.process = psutil.Popen(
                 command,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL if terminal is None else terminal,
                 stdout=out,
                 stderr=err,
                 cwd=folder,
                 env=kept | {"TMPDIR": str(self.temporary), **environment},
+                start_new_session=terminal is not None,
+                preexec_fn=None if terminal is None else take_terminal,
             )
         self.family: list[psutil.Process] = []
 
@@ -140,6 +151,11 @@ class Up:
         with contextlib.suppress(psutil.Error):
             self.process.kill()
         self.process.wait(STOP)
+
+
+def take_terminal() -> None:
+    """Make standard input the terminal of this session, as a shell's is: its foreground is this process."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 def is_alive(process: psutil.Process) -> bool:

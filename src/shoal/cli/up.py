@@ -61,6 +61,14 @@ def up(
             show_default="roundrobin",
         ),
     ] = None,
+    kill_button: Annotated[
+        bool | None,
+        typer.Option(
+            "--kill-button/--no-kill-button",
+            help="Whoever opens the demo's page may kill servers.",
+            show_default="on this machine alone",
+        ),
+    ] = None,
     open_browser: Annotated[bool, typer.Option("--open", help="Open a browser when everything is up.")] = False,
     color: Annotated[
         bool | None, typer.Option("--color/--no-color", help="Colour the log.", show_default="in a terminal")
@@ -72,8 +80,9 @@ def up(
 ) -> None:
     """Run a cluster on this machine: a broker, servers and a load balancer.
 
-    One log, every line behind the name of its process. A process that dies is started again. Ctrl-C stops everything
-    and leaves nothing behind. Needs neither root nor Docker.
+    One log, every line behind the name of its process. A process that dies is started again. In a terminal the keys 1
+    to 9 kill a server, to see its clients go on with the others. Ctrl-C stops everything and leaves nothing behind.
+    Needs neither root nor Docker.
     """
     from ..local.cluster import run_cluster  # noqa: PLC0415 - see the package's docstring
     from ..local.plan import Options  # noqa: PLC0415
@@ -90,6 +99,7 @@ def up(
         balancer=balancer,
         algorithm=algorithm,
         log_level=log_level,
+        kill_button=kill_button,
         verbose=verbose,
     )
-    run_cluster(options, sys.stdout, colour=use_colour(sys.stdout, color), browse=open_browser)
+    run_cluster(options, sys.stdout, keys=sys.stdin, colour=use_colour(sys.stdout, color), browse=open_browser)

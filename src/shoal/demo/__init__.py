@@ -12,9 +12,11 @@ from typing import Final
 from shoal import Server
 
 from .chat import open_chat
+from .controls import Controls
 from .page import Page
 
 __all__ = ["app", "io"]
 
 io: Final = Server()
-app: Final = io.asgi(Page(while_serving=open_chat(io).publishing))
+_presence = open_chat(io)
+app: Final = io.asgi(Page(_presence.publishing, _presence.gone, Controls.load()))

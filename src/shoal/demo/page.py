@@ -1,17 +1,21 @@
 """The page as an ASGI application: a few small files, held in memory, that a browser may keep but must ask about.
 
-It answers GET and HEAD for what lies in ``assets/`` and nothing else, so that no request can name a file outside. It
-refuses to know Socket.IO: the server in front of it has taken those requests already.
+It answers GET and HEAD for what lies in ``assets/``, so that no request can name a file outside, and says at
+``/controls`` whether servers can be killed, and has them killed there if so. It refuses to know Socket.IO: the server
+in front of it has taken those requests already.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
+
+from .controls import Controls, Refused
 
 __all__ = ["Page"]
 
@@ -21,6 +25,8 @@ Send = Callable[[Message], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 INDEX = "index.html"
+CONTROLS = "/controls"
+KILL = "/controls/kill/"
 CONTENT_TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -81,11 +87,20 @@ class Page:
 
     Args:
         while_serving: Opens a context that holds from startup to shutdown.
+        killed: Called with the name of a server that is about to be killed.
+        controls: What may be done from the page.
     """
 
-    def __init__(self, while_serving: Callable[[], contextlib.AbstractAsyncContextManager[None]]) -> None:
+    def __init__(
+        self,
+        while_serving: Callable[[], contextlib.AbstractAsyncContextManager[None]],
+        killed: Callable[[str], None],
+        controls: Controls,
+    ) -> None:
         self._files = load_files()
         self._while_serving = while_serving
+        self._killed = killed
+        self._controls = controls
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -103,8 +118,13 @@ class Page:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _answer(self, scope: Message, send: Send) -> None:
-        file = self._files.get(scope["path"])
-        if file is None:
+        path = scope["path"]
+        file = self._files.get(path)
+        if path == CONTROLS and scope["method"] in ("GET", "HEAD"):
+            await answer(send, 200, {"kill": self._controls.allow(scope)})
+        elif path.startswith(KILL):
+            await self._kill(scope, send, path.removeprefix(KILL))
+        elif file is None:
             await respond(send, 404, [*ALWAYS, (b"content-type", b"text/plain")], b"There is nothing here.\n")
         elif scope["method"] not in ("GET", "HEAD"):
             await respond(send, 405, [*ALWAYS, (b"allow", b"GET, HEAD")], b"")
@@ -113,11 +133,29 @@ class Page:
         else:
             await respond(send, 200, file.headers(), file.body, head=scope["method"] == "HEAD")
 
+    async def _kill(self, scope: Message, send: Send, node: str) -> None:
+        if scope["method"] != "POST":
+            await respond(send, 405, [*ALWAYS, (b"allow", b"POST")], b"")
+            return
+        try:
+            await self._controls.kill(scope, node)
+        except Refused as refused:
+            await answer(send, refused.status, {"ok": False, "error": refused.reason})
+        else:
+            self._killed(node)
+            await answer(send, 200, {"ok": True})
+
 
 def etags_of(scope: Message) -> set[bytes]:
     """The entity tags that the browser already has. A proxy that compresses makes them weak: the mark is ignored."""
     tags = b",".join(value for name, value in scope["headers"] if name == b"if-none-match")
     return {tag.strip().removeprefix(b"W/") for tag in tags.split(b",")}
+
+
+async def answer(send: Send, status: int, content: dict[str, object]) -> None:
+    """Send a response for the page's script, which nobody may keep."""
+    headers = [*ALWAYS, (b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+    await respond(send, status, headers, json.dumps(content).encode())
 
 
 async def respond(

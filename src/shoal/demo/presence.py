@@ -1,4 +1,4 @@
-"""How many clients this node has, published to all pages: often enough to be up to date, seldom enough to be cheap.
+"""Which clients this node has, published to all pages: often enough to be up to date, seldom enough to be cheap.
 
 Pages forget a node that has been silent for three periods, so the report is repeated; a thousand clients that
 arrive within a second cost a few reports, not a thousand. The module knows a function to publish with, and no server.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterable
 
 __all__ = ["Presence"]
 
@@ -16,6 +17,8 @@ PERIOD = 2.0
 """Seconds between reports while nothing changes. A dead node is off the page after three of them."""
 PAUSE = 0.3
 """Least seconds between two reports, however much changes."""
+MOST_DOTS = 60
+"""Clients that a report names. A page draws no more of one server; the rest it counts."""
 
 
 class Presence:
@@ -23,7 +26,7 @@ class Presence:
 
     Args:
         node: The node's name.
-        count: Returns how many clients the node has now.
+        clients: Returns the clients that the node has now: how many, and what a page may call their dots.
         publish: Called with a :meth:`report`. It must not wait.
         period: Seconds between reports while nothing changes.
         pause: Least seconds between two reports.
@@ -32,14 +35,14 @@ class Presence:
     def __init__(
         self,
         node: str,
-        count: Callable[[], int],
+        clients: Callable[[], tuple[int, Iterable[str]]],
         publish: Callable[[dict[str, object]], None],
         *,
         period: float = PERIOD,
         pause: float = PAUSE,
     ) -> None:
         self._node = node
-        self._count = count
+        self._clients = clients
         self._publish = publish
         self._period = period
         self._pause = pause
@@ -49,9 +52,17 @@ class Presence:
         """A client came or went: publish soon."""
         self._changed.set()
 
-    def report(self) -> dict[str, object]:
+    def summary(self) -> dict[str, object]:
         """The node, how many clients it has, and within how many seconds it will report again."""
-        return {"node": self._node, "clients": self._count(), "every": self._period}
+        return {"node": self._node, "clients": self._clients()[0], "every": self._period}
+
+    def report(self) -> dict[str, object]:
+        """The summary, and the names of the clients' dots."""
+        return {**self.summary(), "dots": list(itertools.islice(self._clients()[1], MOST_DOTS))}
+
+    def gone(self, node: str) -> None:
+        """Tell the pages that a node has no clients, and that no report will follow (``every`` is 0)."""
+        self._publish({"node": node, "clients": 0, "dots": [], "every": 0})
 
     @contextlib.asynccontextmanager
     async def publishing(self) -> AsyncIterator[None]:
@@ -63,7 +74,7 @@ class Presence:
         finally:
             task.cancel()
             await asyncio.wait([task])
-            self._publish({"node": self._node, "clients": 0, "every": 0})
+            self.gone(self._node)
 
     async def _keep_publishing(self) -> None:
         while True:

@@ -15,6 +15,7 @@ from ..errors import ConfigurationError
 __all__ = ["Address", "check_host", "check_port", "parse_address"]
 
 MAX_DIGITS = 5
+_ip = ipaddress.ip_address
 _HOST = re.compile(r"[A-Za-z0-9._:-]+")
 _EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
@@ -35,10 +36,15 @@ class Address:
         return Address(_EVERYWHERE.get(self.host, self.host), self.port)
 
     @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can connect to it."""
+        return self.host == "localhost" or (bool(self.host) and not self.is_name and _ip(self.host).is_loopback)
+
+    @property
     def is_name(self) -> bool:
         """Whether the host has to be resolved."""
         try:
-            ipaddress.ip_address(self.host)
+            _ip(self.host)
         except ValueError:
             return bool(self.host)
         return False

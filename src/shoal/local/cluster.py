@@ -14,7 +14,8 @@ import sys
 import tempfile
 import time
 import webbrowser
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
@@ -23,6 +24,8 @@ from . import balancer, broker
 from .address import Address
 from .checks import check_app, check_broker, check_ports, http_status, look_around, raise_file_limit
 from .guard import Guard
+from .keys import reading_keys
+from .kill_port import kill_port
 from .log import Log
 from .plan import DEMO, Machine, Options, Plan, Process, make_plan
 from .processes import UP, Supervisor
@@ -37,10 +40,16 @@ PROBE_EVERY = 0.05
 NOT_YET = frozenset({502, 503, 504})
 """What a balancer answers while it reaches no server, and a server while it reaches no broker."""
 
+ANSWER_TIME = 0.25
+"""Seconds that the page has to hear that its server will be killed, before that takes its connection away."""
+
+Environment = tuple[tuple[str, str], ...]
 Probe = Callable[[], Awaitable[bool]]
 
 
-def run_cluster(options: Options, stream: TextIO, *, colour: bool = False, browse: bool = False) -> None:
+def run_cluster(
+    options: Options, stream: TextIO, *, keys: TextIO | None = None, colour: bool = False, browse: bool = False
+) -> None:
     """Start everything, keep it running, and stop it on SIGINT, SIGTERM or SIGHUP, or when ``stream`` is closed.
 
     Blocks until everything has stopped; nothing is left behind then. A second signal while stopping skips the waiting.
@@ -48,6 +57,7 @@ def run_cluster(options: Options, stream: TextIO, *, colour: bool = False, brows
     Args:
         options: What to run.
         stream: Where the one log goes.
+        keys: Where keys are pressed that kill a server, if it is a terminal.
         colour: Whether the log is coloured.
         browse: Open a browser when everything is up.
 
@@ -63,7 +73,7 @@ def run_cluster(options: Options, stream: TextIO, *, colour: bool = False, brows
         for path, text in plan.files:
             Path(path).write_text(text)
         log = Log(stream, [s.name for s in plan.servers], _others(plan), colour=colour)
-        asyncio.run(_Cluster(plan, machine, log, browse=browse).run())
+        asyncio.run(_Cluster(plan, machine, log, keys, browse=browse).run())
 
 
 def _others(plan: Plan) -> list[str]:
@@ -80,10 +90,11 @@ def _private_directory() -> Iterator[str]:
 
 
 class _Cluster:
-    def __init__(self, plan: Plan, machine: Machine, log: Log, *, browse: bool) -> None:
+    def __init__(self, plan: Plan, machine: Machine, log: Log, keys: TextIO | None, *, browse: bool) -> None:
         self.plan = plan
         self.machine = machine
         self.log = log
+        self.keys = keys
         self.browse = browse
         self.stop = asyncio.Event()
         self.supervisor: Supervisor | None = None
@@ -102,13 +113,38 @@ class _Cluster:
 
     async def _keep_up(self, supervisor: Supervisor, began: float) -> None:
         try:
-            if await self._until_stop(self._start(supervisor), supervisor.failed):
-                supervisor.started()
-                self._show_banner(time.monotonic() - began)
-                await self.stop.wait()
+            async with self._control(supervisor) as environment:
+                if await self._until_stop(self._start(supervisor, environment), supervisor.failed):
+                    supervisor.started()
+                    with reading_keys(self.keys, self._press) as are_read:
+                        self._show_banner(time.monotonic() - began, keys=are_read)
+                        await self.stop.wait()
             self.log.write(UP, "stopping")
         finally:
             await supervisor.stop()
+
+    @contextlib.asynccontextmanager
+    async def _control(self, supervisor: Supervisor) -> AsyncIterator[Environment]:
+        """Let servers ask for one of them to be killed, where the page may; what that adds to their environment."""
+        if not self.plan.killers:
+            yield ()
+            return
+
+        def kill(name: str) -> str:
+            return supervisor.kill(name, "the page", after=ANSWER_TIME)
+
+        async with kill_port(self.plan.killers, kill) as variable:
+            yield (variable,)
+
+    def _press(self, key: str) -> None:
+        assert self.supervisor is not None
+        servers = [p.name for p in self.plan.servers]
+        if key in "123456789" and int(key) <= len(servers):
+            name = servers[int(key) - 1]
+            if self.supervisor.kill(name, f"key {key}") != "killed":
+                self.log.write(UP, f"key {key}: {name} is down already")
+        elif key in "?hk\n":
+            self.log.write(UP, keys_line(servers))
 
     def _handle_signals(self) -> None:
         self.log.on_broken = self._request_stop
@@ -145,14 +181,15 @@ class _Cluster:
             await check_broker(self.plan.broker_url)
         await check_app(self.plan, self.machine.python)
 
-    async def _start(self, supervisor: Supervisor) -> None:
-        """Start broker, servers and balancer, each when the ones before answer."""
+    async def _start(self, supervisor: Supervisor, environment: Environment) -> None:
+        """Start broker, servers and balancer, each when the ones before answer; servers with more ``environment``."""
         try:
             async with asyncio.timeout(START_TIMEOUT):
                 for role in ("broker", "server", "balancer"):
                     processes = [p for p in self.plan.processes if p.role == role]
                     for process in processes:
-                        await supervisor.start(process)
+                        more = environment if process.role == "server" else ()
+                        await supervisor.start(replace(process, environment=process.environment + more))
                     await asyncio.gather(*(self._wait(p.name, _probe(p)) for p in processes))
                 await self._wait(str(self.plan.public), lambda: _answers(self.plan.public, "/healthz"))
         except TimeoutError as error:
@@ -173,15 +210,21 @@ class _Cluster:
             return broker.is_noise(line)
         return balancer.is_noise(process.product, line)
 
-    def _show_banner(self, seconds: float) -> None:
+    def _show_banner(self, seconds: float, *, keys: bool) -> None:
         url = f"http://{self.plan.public.reachable}/"
-        self.log.write(UP, *banner(self.plan, url, seconds, self.log.strong))
+        self.log.write(UP, *banner(self.plan, url, seconds, self.log.strong, keys=keys))
         if self.browse:
             webbrowser.open(url)
 
 
 def banner(
-    plan: Plan, url: str, seconds: float, strong: Callable[[str], str] = str, platform: str = sys.platform
+    plan: Plan,
+    url: str,
+    seconds: float,
+    strong: Callable[[str], str] = str,
+    platform: str = sys.platform,
+    *,
+    keys: bool = False,
 ) -> list[str]:
     """Return the lines that say what runs and where to look."""
     servers = ", ".join(p.name for p in plan.servers)
@@ -208,7 +251,14 @@ def banner(
         ]
     else:
         lines.append(f"  open      {strong(url)}")
+    if keys:
+        lines.append(f"  kill      {keys_line([p.name for p in plan.servers])}")
     return [*lines, "  stop      Ctrl-C", ""]
+
+
+def keys_line(servers: Sequence[str]) -> str:
+    """Return which keys kill which server."""
+    return "keys " + ", ".join(f"{key} for {name}" for key, name in zip("123456789", servers, strict=False))
 
 
 TYPE_THIS = """ws.emit('chat', "Hello! I'm client")"""

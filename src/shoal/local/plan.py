@@ -71,6 +71,8 @@ class Options:
     The kernel has its own."""
     log_level: str = "info"
     """Log level of the servers."""
+    kill_button: bool | None = None
+    """Whether the demo's page lets whoever opens it kill servers. Default: if only this machine can open it."""
     verbose: bool = False
     """Show every line of broker and balancer, not only warnings and errors."""
 
@@ -128,6 +130,8 @@ class Plan:
     """What a browser opens."""
     files: tuple[tuple[str, str], ...]
     """Path and text of the files to write into the private directory."""
+    killers: Literal["", "local", "all"]
+    """Who may kill servers from the demo's page: nobody, who sits at this machine, whoever opens the page."""
     verbose: bool
 
     @property
@@ -193,8 +197,19 @@ def make_plan(options: Options, machine: Machine) -> Plan:
         algorithm=algorithm,
         public=public,
         files=_files(machine, broker, balancer, algorithm, servers, public),
+        killers=_killers(options, public),
         verbose=options.verbose,
     )
+
+
+def _killers(options: Options, public: Address) -> Literal["", "local", "all"]:
+    if options.app != DEMO:
+        if options.kill_button:
+            raise ConfigurationError(f"--kill-button is on the demo's page, and {options.app} is not the demo")
+        return ""
+    if options.kill_button is None:
+        return "local" if public.is_loopback else ""
+    return "all" if options.kill_button else ""
 
 
 def _scheme(options: Options) -> str:

@@ -13,13 +13,14 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from ..errors import ShoalError
 from .guard import Guard
 from .log import LineSplitter, Log
 from .plan import Process, Role
 
-__all__ = ["UP", "Backoff", "StopTimeouts", "Supervisor"]
+__all__ = ["KILL_PAUSE", "UP", "Backoff", "Killed", "StopTimeouts", "Supervisor"]
 
 UP = "up"
 """The name that the supervisor's own lines stand behind."""
@@ -27,6 +28,12 @@ UP = "up"
 READ = 64 * 1024
 DRAIN_TIMEOUT = 0.3
 """Seconds to read what a dead process left in its pipe, in case a grandchild still holds the other end."""
+
+KILL_PAUSE = 4.0
+"""Seconds that a server which was killed on demand stays away: its clients go to the others meanwhile."""
+
+Killed = Literal["killed", "unknown", "down"]
+"""What became of a demand to kill: done, no server has that name, or it does not run at the moment."""
 
 StopTimeouts = tuple[tuple[tuple[Role, ...], float], ...]
 
@@ -62,6 +69,7 @@ class Supervisor:
         is_noise: Whether a line of a process need not be shown.
         backoff: How restarts are delayed.
         stop_timeouts: What is stopped together, and how many seconds it gets before SIGKILL.
+        kill_pause: Seconds that what was killed on demand stays away.
     """
 
     def __init__(
@@ -71,7 +79,9 @@ class Supervisor:
         is_noise: Callable[[Process, str], bool] = lambda process, line: False,
         backoff: Backoff = Backoff(),
         stop_timeouts: StopTimeouts = STOP_TIMEOUTS,
+        kill_pause: float = KILL_PAUSE,
     ) -> None:
+        self.kill_pause = kill_pause
         self.log = log
         self.guard = guard
         self.is_noise = is_noise
@@ -102,6 +112,23 @@ class Supervisor:
         if not self.failed.done():
             reason = f": {last_line.removeprefix('shoal: ')}" if last_line else ""
             self.failed.set_result(f"{process.name} ended while starting (exit code {code}){reason}")
+
+    def kill(self, name: str, by: str, *, after: float = 0.0) -> Killed:
+        """Kill a server as a crash would (SIGKILL), and start it again after a pause.
+
+        Args:
+            name: Whom. Broker and balancer are not servers.
+            by: Who wants it, for the log.
+            after: Seconds until then, in which the answer can get to who wants it.
+        """
+        child = next((c for c in self._children if c.process.name == name and c.process.role == "server"), None)
+        if child is None:
+            return "unknown"
+        if not self.is_started or self.stopping.is_set() or not child.mark_killed():
+            return "down"
+        self.log.write(UP, f"{by} kills {name}; it comes back in {self.kill_pause:g} s")
+        asyncio.get_running_loop().call_later(after, child.signal, signal.SIGKILL)
+        return "killed"
 
     async def stop(self) -> None:
         """End everything: SIGTERM, and SIGKILL for what is left at the deadline or once ``force_stop`` is called."""
@@ -137,6 +164,14 @@ class _Child:
         self._running: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
         self._last_line = ""
+        self._killed = False
+
+    def mark_killed(self) -> bool:
+        """The process is about to be killed on demand. False: it is not running, or was marked before."""
+        if self._running is None or self._killed:
+            return False
+        self._killed = True
+        return True
 
     async def spawn(self) -> None:
         self._running = await self._execute()
@@ -169,8 +204,13 @@ class _Child:
             if not supervisor.is_started:
                 supervisor.start_failed(self.process, code, self._last_line)
                 return
-            failures = 1 if clock() - started >= supervisor.backoff.reset_after else failures + 1
-            if not await self._restart(code, supervisor.backoff.delay(failures)):
+            if self._killed:
+                self._killed, failures, delay = False, 0, supervisor.kill_pause
+            else:
+                failures = 1 if clock() - started >= supervisor.backoff.reset_after else failures + 1
+                delay = supervisor.backoff.delay(failures)
+                supervisor.log.write(UP, f"{self.process.name} died (exit code {code}), restarting in {delay:g} s")
+            if not await self._restart(delay):
                 return
 
     async def _run(self) -> int:
@@ -186,10 +226,9 @@ class _Child:
         self.supervisor.guard.forget(running.pid)
         return code
 
-    async def _restart(self, code: int, delay: float) -> bool:
+    async def _restart(self, delay: float) -> bool:
         """Wait ``delay`` seconds and start the process again; false if the supervisor stops meanwhile."""
         supervisor, name = self.supervisor, self.process.name
-        supervisor.log.write(UP, f"{name} died (exit code {code}), restarting in {delay:g} s")
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(supervisor.stopping.wait(), delay)
         if supervisor.stopping.is_set():
