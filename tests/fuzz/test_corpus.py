@@ -65,7 +65,7 @@ def test_seeds_find_only_our_own_errors(target: Target) -> None:
 def test_mutated_seeds_find_only_our_own_errors(target: Target) -> None:
     """The same mutations at each run, and the memory stays bounded."""
     before = peak()
-    for name, data in mutations(seeds(target.name), target.mutations * FACTOR, random.Random(target.name)):
+    for name, data in mutations(seeds(target.name), round(target.mutations * FACTOR), random.Random(target.name)):
         try_on(target, name, data)
     assert peak() - before < GROWTH
 

@@ -1,7 +1,7 @@
 """The frames of a WebSocket on uvicorn's transport: from the bytes that arrive to the messages of a session.
 
-A whole small text frame takes a short cut: it is unmasked and handed on in the call that brings it. The sans-I/O
-``ServerProtocol`` of `websockets` reads everything uncommon: fragments, control frames, binary, compression, errors.
+A whole small data frame takes a short cut: it is unmasked and handed on in the call that brings it. The sans-I/O
+``ServerProtocol`` of `websockets` reads everything uncommon: fragments, control frames, compression, errors.
 
 The short cut's plain twin is ``ServerProtocol`` alone: ``tests/unit/fastlane/test_websocket.py`` compares both for any
 frames, however the bytes arrive. The plain twin of the whole lane is :mod:`shoal.asgi.websocket_lane`.
@@ -24,8 +24,7 @@ from ..protocol.frames import apply_mask, parse_header
 
 __all__ = ["FrameReader"]
 
-TEXT: Final = 0x81
-CLOSE: Final = 0x88
+TEXT, BINARY, CLOSE = 0x81, 0x82, 0x88
 # What clients usually close with (RFC 6455 section 7.4.1): no code, "normal closure", "going away".
 USUAL_CLOSES: Final = frozenset({b"", b"\x03\xe8", b"\x03\xe9"})
 MESSAGE: Final = b"4"
@@ -120,7 +119,7 @@ class FrameReader(WebSocketLane, asyncio.Protocol):
         return True
 
     def _feed(self, data: bytes) -> None:
-        """Take bytes apart at the borders of frames; text frames that are whole and final take the short cut."""
+        """Take bytes apart at the borders of frames; data frames that are whole and final take the short cut."""
         if self._has_closed:
             return
         if self._incomplete:
@@ -147,7 +146,11 @@ class FrameReader(WebSocketLane, asyncio.Protocol):
             if self._takes_short_cut(data, position, length):
                 if stop <= end:
                     body = position + header
-                    self.receive(apply_mask(data[body:stop], data[body - 4 : body]))
+                    payload = apply_mask(data[body:stop], data[body - 4 : body])
+                    if data[position] == TEXT:
+                        self.receive(payload)
+                    else:
+                        self._receive_binary(payload)
                     position = stop
                     continue
                 if length <= MAX_INCOMPLETE:
@@ -163,7 +166,7 @@ class FrameReader(WebSocketLane, asyncio.Protocol):
 
     def _takes_short_cut(self, data: bytes, position: int, length: int) -> bool:
         return (
-            data[position] == TEXT
+            (data[position] == TEXT or data[position] == BINARY)
             and data[position + 1] > 127
             and self._fragments is None
             and length <= self.context.settings.max_payload
@@ -213,7 +216,11 @@ class FrameReader(WebSocketLane, asyncio.Protocol):
     def _deliver(self, payload: bytes) -> None:
         if self._is_text:
             self.receive(payload)
-        elif self.connection is not None and self.connection.receive_text == self.receive:
+        else:
+            self._receive_binary(payload)
+
+    def _receive_binary(self, payload: bytes) -> None:
+        if self.connection is not None and self.connection.receive_text == self.receive:
             self.connection.receive_binary(payload)
 
     # ---- back-pressure

@@ -26,6 +26,7 @@ _encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final = msgspec.msgpack.Decoder()
 # What is left as it is when everything else becomes lists, dicts, text and numbers.
 KEPT: Final = (bytes, bytearray, memoryview, dt.datetime, dt.date, dt.time, dt.timedelta)
+SAME: Final = frozenset({str, int, float, bool, bytes, type(None)})
 EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 MILLISECOND: Final = dt.timedelta(milliseconds=1)
 CARRIED: Final = {int(kind): kind for kind in PacketType if kind < PacketType.BINARY_EVENT}
@@ -43,7 +44,9 @@ def encode(kind: PacketType, namespace: str, data: Any, ack_id: AckId | None = N
         packet["id"] = int(ack_id)
     try:
         if data is not None:
-            packet["data"] = _wired(msgspec.to_builtins(data, builtin_types=KEPT, enc_hook=as_json))
+            if not _is_plain(data):
+                data = _wired(msgspec.to_builtins(data, builtin_types=KEPT, enc_hook=as_json))
+            packet["data"] = data
         return b"", [_encoder.encode(packet)]
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise PayloadError(f"cannot be sent: {error}") from error
@@ -97,12 +100,19 @@ def decode(message: bytes, max_depth: int) -> Packet:
         raise SocketProtocolError("unknown packet type, or a bad namespace")
     if ack_id is not None and not (type(ack_id) is int and 0 <= ack_id < MAX_ACK_ID):
         raise SocketProtocolError("bad acknowledgement id")
+    data = fields.get("data")
     try:
-        data = _plain(fields.get("data"), max_depth, Fixed(message))
+        if not (max_depth and _is_plain(data)):
+            data = _plain(data, max_depth, Fixed(message))
     except RecursionError as error:  # a key may be a list, nested as deep as msgspec allows
         raise SocketProtocolError("nested too deep") from error
     _check(kind, data)
     return Packet(kind, namespace, data, ack_id)
+
+
+def _is_plain(data: Any) -> bool:
+    """Whether it is what most events are, a list in which nothing has to be converted on either way."""
+    return type(data) is list and SAME.issuperset(map(type, data))
 
 
 def _check(kind: PacketType, data: Any) -> None:
