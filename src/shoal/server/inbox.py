@@ -176,6 +176,7 @@ class Inbox(Listening):
                 self._acknowledge(ack_id, value)
         except (Exception, asyncio.CancelledError) as error:
             if is_cancelled(error):
+                self._go_on_elsewhere()
                 raise
             self._failed(event, ack_id, error)
         await self._next()
@@ -205,11 +206,18 @@ class Inbox(Listening):
                 alone = self._listeners is None and type(data) is list
                 handler = self._handlers.incoming.single.get(data[0]) if alone else None
         except asyncio.CancelledError:
-            if self._waiting and self._waiting[-1] == DISCONNECTED:
-                # The server ends in the middle of a handler: the disconnect handlers run all the same.
-                self._waiting = None
-                self._context.runners.submit(self._run_disconnect_handlers())
+            self._go_on_elsewhere()
             raise
+
+    def _go_on_elsewhere(self) -> None:
+        """The task that handles this socket's events is cancelled: what is left to do takes another one."""
+        runners = self._context.runners
+        if self._waiting and self._waiting[-1] == DISCONNECTED:
+            # The server ends in the middle of a handler: the disconnect handlers run all the same.
+            self._waiting = None
+            runners.submit(self._run_disconnect_handlers(), self._handlers.leaving)
+        elif self._gone is None:  # the application has cancelled a handler
+            runners.submit(self._next())
 
     async def _next(self) -> None:
         """Handle what came meanwhile."""

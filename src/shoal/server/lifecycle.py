@@ -111,19 +111,21 @@ class Lifecycle(Inbox, LocalSocket):
                     result = handler.function(self)
                     if inspect.isawaitable(result):
                         await result
+            if self._gone is None and self._state is not None and not self.recovered:
+                # What the client is told here it must find again, even if this process ends now.
+                await self._state.saved(self._context.settings.subscribe_timeout)
         except ConnectionRefused as refused:
             self._refuse(refused.message, refused.data)
             return
         except (Exception, asyncio.CancelledError) as error:
             if is_cancelled(error):
+                if accepted and self._gone is not None:  # the server ends in the middle of a connect handler
+                    self._context.runners.submit(self._run_disconnect_handlers(), self._handlers.leaving)
                 raise
             log.exception("socket %s: connecting to %s failed; it is refused", self.id, self._adapter.name)
             self._context.stats.handler_errors += 1
             self._refuse(INTERNAL_ERROR, None)
             return
-        if self._gone is None and self._state is not None and not self.recovered:
-            # What the client is told here it must find again, even if this process ends now.
-            await self._state.saved(self._context.settings.subscribe_timeout)
         if self._gone is None:
             self._send_connect_reply()
             await self._next()

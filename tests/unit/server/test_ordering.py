@@ -230,6 +230,37 @@ class TestLeaving:
         assert log == ["server namespace disconnect"]
 
 
+@async_test
+async def test_a_handler_that_is_cancelled_alone_does_not_end_its_socket() -> None:
+    """By the application, that is: the events behind it are handled, and then the disconnect handlers."""
+    io = Server()
+    log: list[str] = []
+    tasks: list[Any] = []
+
+    @io.on("long")
+    async def long(socket: Socket) -> None:
+        tasks.append(asyncio.current_task())
+        await asyncio.sleep(100)
+
+    io.on("next")(lambda socket: log.append("next"))
+    io.on("disconnect")(lambda socket: log.append("disconnect"))
+    async with TestServer(io) as server:
+        client = await server.connect()
+        for waits in (True, False):
+            client.send("long")
+            if waits:
+                client.send("next")
+            await server.settle()
+            tasks.pop().cancel()
+            await server.settle()
+            client.send("next")
+            await server.settle()
+        assert log == ["next"] * 3
+        client.connection.drop()
+        await server.settle()
+        assert log == ["next"] * 3 + ["disconnect"]
+
+
 class TestBackPressure:
     @async_test
     async def test_reading_pauses_at_the_bound_and_goes_on_at_half_of_it(self) -> None:
