@@ -6,6 +6,7 @@ its sender the connection, and nobody else anything.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from math import inf
@@ -61,6 +62,7 @@ class Client:
         "_deadline",
         "_decoder",
         "_entering",
+        "_has_left",
         "_max_depth",
         "_namespaces",
         "_on_closed",
@@ -87,6 +89,8 @@ class Client:
         """The socket in ``/``, where nearly all events go."""
         self._entering: tuple[str, ...] = ()
         """Namespaces that are being looked for."""
+        self._has_left = False
+        """Whether it has left a namespace, and may come to it again."""
         self._decoder: Decoder | None = None
         """Only while a packet waits for attachments."""
         self._replayed = 0
@@ -217,9 +221,12 @@ class Client:
             self._asked = self._context.now()
             if self.slot < 0:  # not the first one
                 self._expect_acceptance()
-            self._context.runners.submit(self._enter(name, packet.data), self._namespaces.entering)
+            kind = None if self._has_left else self._namespaces.entering
+            self._context.runners.submit(self._enter(name, packet.data), kind)
 
     async def _enter(self, name: str, auth: dict[str, Any] | None) -> None:
+        if self._has_left:
+            await asyncio.sleep(0)  # the disconnect handlers of the one before, that were called for now, come first
         if not self.connection.open:
             return
         try:
@@ -340,6 +347,7 @@ class Client:
 
     def forget(self, namespace: str, socket: Lifecycle) -> None:
         """A socket has left."""
+        self._has_left = self.connection.open
         if self.sockets.get(namespace) is socket:
             del self.sockets[namespace]
         if self._root is socket:

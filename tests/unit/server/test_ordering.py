@@ -231,6 +231,33 @@ class TestLeaving:
 
 
 @async_test
+async def test_who_leaves_and_comes_again_is_seen_to_leave_first() -> None:
+    """Whatever others' handlers wait for: first the disconnect handler is called, then the connect handler."""
+    io = Server()
+    log: list[str] = []
+
+    @io.on("connect")
+    async def connect(socket: Socket) -> None:
+        log.append("connect")
+        await asyncio.sleep(0.1)
+
+    io.on("disconnect")(lambda socket: log.append("disconnect"))
+
+    @io.on("slow")
+    async def slow(socket: Socket) -> None:
+        await asyncio.sleep(1)
+
+    async with TestServer(io) as server:
+        client, other = await server.connect(), await server.connect()
+        log.clear()
+        other.send("slow")
+        client.connection.send("41")
+        client.connection.send("40")
+        await server.settle()
+        assert log == ["disconnect", "connect"]
+
+
+@async_test
 async def test_a_handler_that_is_cancelled_alone_does_not_end_its_socket() -> None:
     """By the application, that is: the events behind it are handled, and then the disconnect handlers."""
     io = Server()
