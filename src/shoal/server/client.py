@@ -353,6 +353,11 @@ class Client:
         if self._root is socket:
             self._root = None
 
+    def resume_reading(self) -> None:
+        """A socket can take events again: read on, unless another one has too many."""
+        if not any(socket.is_full for socket in self.sockets.values()):
+            self.connection.resume_reading()
+
     def disconnect(self) -> None:
         """End the client's sockets in all namespaces, and close the connection."""
         for socket in list(self.sockets.values()):

@@ -52,6 +52,9 @@ class Owner(Protocol):
     def forget(self, namespace: str, socket: Lifecycle) -> None:
         """The socket has left."""
 
+    def resume_reading(self) -> None:
+        """The socket can take events again."""
+
     def disconnect(self) -> None:
         """End all sockets of this client, and its connection."""
 
@@ -198,6 +201,9 @@ class Lifecycle(Inbox, LocalSocket):
             self._context.runners.submit(self._work(*DISCONNECTED), self._handlers.leaving)
         else:
             self._disconnect_handlers_done()
+
+    def _resume_reading(self) -> None:
+        self._owner.resume_reading()
 
     def _leave_state(self, reason: str) -> None:
         """Leave what this client may come back to; if it may not, be done with it."""

@@ -317,6 +317,41 @@ class TestBackPressure:
             assert max(waiting) <= 8
             assert not session.paused
 
+    @async_test
+    async def test_a_socket_does_not_read_on_for_another_one_of_its_connection(self) -> None:
+        """One namespace takes events again, while in another as many wait as may."""
+        io = Server(max_waiting_events=8)
+        gate = asyncio.Event()
+        handled: list[int] = []
+
+        @io.on("stuck")
+        async def stuck(socket: Socket, number: int) -> None:
+            await gate.wait()
+            handled.append(number)
+
+        @io.of("/other").on("slow")
+        async def slow(socket: Socket) -> None:
+            await asyncio.sleep(1)
+
+        async with TestServer(io) as server:
+            client = await server.connect()
+            other = await client.enter("/other")
+            socket = io.sockets[client.id]
+            for _ in range(7):
+                other.send("slow")
+            for number in range(30):
+                client.send("stuck", number)
+                if number >= 8:
+                    for _ in range(5):
+                        other.send("slow")
+            for _ in range(60):
+                await server.clock.advance(1)
+                assert len(socket._waiting or ()) <= 8
+            gate.set()
+            await server.clock.advance(200)
+            assert handled == list(range(30))
+            assert not socket.conn.paused
+
     @pytest.mark.parametrize("end", ["refused", "left in middleware", "disconnected"])
     def test_reading_goes_on_when_the_events_that_wait_are_dropped(self, end: str) -> None:
         """The connection outlives the socket: it may connect again."""
