@@ -246,21 +246,29 @@ class Client:
             # Once more, behind the disconnect handlers of the one before; its namespace may have ended with it.
             self._context.runners.submit(self._enter(name, auth), self._namespaces.entering)
         else:
+            site.entering += 1  # it may become empty meanwhile, and must not be forgotten
             try:
-                socket = await self._restore(site, auth)
-            except BrokerError as error:
-                # It keeps its secret and tries again; taken for new, it would lose what it has.
-                log.warning("a client that came back is sent to try again: %s", error)
-                self.connection.close("transport error")
-                return
-            self._has_entered(name)
-            if socket is None and not self.connection.open:
-                return
-            if socket is None:
-                socket = self._add(site.make_socket(self, auth))
-            if not self.connection.open:
-                socket.closed("transport close")  # it left while the broker was asked: its state waits for it again
-            await socket.accept()
+                await self._enter_site(site, auth)
+            finally:
+                site.entering -= 1
+                self._namespaces.forget_if_empty(site)
+
+    async def _enter_site(self, site: Site, auth: dict[str, Any] | None) -> None:
+        try:
+            socket = await self._restore(site, auth)
+        except BrokerError as error:
+            # It keeps its secret and tries again; taken for new, it would lose what it has.
+            log.warning("a client that came back is sent to try again: %s", error)
+            self.connection.close("transport error")
+            return
+        self._has_entered(site.namespace.name)
+        if socket is None and not self.connection.open:
+            return
+        if socket is None:
+            socket = self._add(site.make_socket(self, auth))
+        if not self.connection.open:
+            socket.closed("transport close")  # it left while the broker was asked: its state waits for it again
+        await socket.accept()
 
     def _has_entered(self, name: str) -> None:
         """A namespace was looked for, and found or not."""
