@@ -7,13 +7,14 @@ import contextlib
 import time
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 from tests.brokers import Broker
 from tests.integration.test_streams import Node, cluster, events, real_time, until
 from tests.internals import log_bus, stream_states_of
 
 from shoal import BrokerError, Emitter, Server
-from shoal.adapter import stream_states
+from shoal.adapter import stream_state, stream_states
 from shoal.testing import TestClient, TestServer
 
 # The least that a log must be kept for with these is 0.7 s.
@@ -118,6 +119,31 @@ def test_a_node_is_taken_for_dead(way: str, broker: Broker, monkeypatch: pytest.
             assert bert.connected
             assert [each for each in a.seen if each[0] == "expired"] == []
             assert len([each for each in b.seen if each[0] == "expired"]) == 2
+
+    test()
+
+
+def test_a_later_version_has_written_a_state(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With more at the end of its head, as nodes of two versions share a broker: its client comes back."""
+    pack = stream_state.StreamState.pack
+
+    def pack_more(state: stream_state.StreamState) -> bytes:
+        value = pack(state)
+        end = 4 + int.from_bytes(value[:4], "big")
+        head = msgspec.msgpack.encode([*msgspec.msgpack.decode(value[4:end]), {"new": 1}])
+        return len(head).to_bytes(4, "big") + head + value[end:]
+
+    monkeypatch.setattr(stream_state.StreamState, "pack", pack_more)
+
+    @real_time
+    async def test() -> None:
+        async with cluster(broker, "versions", "a", "b") as (a, b):
+            anna = await a.connect()
+            await sits(a, anna, "r")
+            anna.connection.drop()
+            await until(lambda: not a.io.sockets)
+            assert (await b.connect(anna)).id == anna.id
+            assert b.io.sockets[anna.id].rooms == {anna.id, "r"}
 
     test()
 
