@@ -7,6 +7,7 @@ from typing import Any
 from shoal import Namespace, Server
 from shoal.adapter.backend import PubSub, Recovering, Streams
 from shoal.adapter.recovery import Recovery
+from shoal.adapter.stream_states import StreamStates
 from shoal.bus.base import LogBus
 from shoal.cluster.link import Link
 from shoal.fanout.rooms import Rooms
@@ -68,3 +69,10 @@ def recovery(io: Server) -> Recovery:
     """Its clients' states."""
     assert isinstance(io._backend, Recovering)
     return io._backend.recovery
+
+
+def stream_states_of(io: Server) -> StreamStates:
+    """What its clients may come back to."""
+    assert isinstance(io._backend, Streams)
+    assert io._backend.states is not None
+    return io._backend.states

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 from tests.brokers import Broker
 from tests.integration.test_streams import Node, cluster, events, real_time, until
-from tests.internals import log_bus
+from tests.internals import log_bus, stream_states_of
 
 from shoal import BrokerError, Emitter, Server
+from shoal.adapter import stream_state, stream_states
 from shoal.testing import TestClient, TestServer
 
 # The least that a log must be kept for with these is 0.7 s.
@@ -40,6 +43,14 @@ def cut_off(node: Node) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bus, "_connect", fail)
         bus._link_is_down("cut off")
+        yield
+
+
+@contextlib.contextmanager
+def stopped(node: Node) -> Iterator[None]:
+    """A node that gives no sign of life, though its link is up."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stream_states_of(node.io), "_heartbeat", lambda lease: None)
         yield
 
 
@@ -74,6 +85,111 @@ async def test_a_node_is_cut_off_and_nothing_is_said(broker: Broker) -> None:
         a.io.emit("n", 2)
         await until(lambda: len(anna.received) == 2)
         assert (events(anna), a.io.stats.log_gaps, anna.connected) == ([("n", 1), ("n", 2)], 0, True)
+
+
+@pytest.mark.parametrize("way", ["cut off", "stopped"])
+def test_a_node_is_taken_for_dead(way: str, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Away for longer than its clients may be: they are told of once, by another node, and begin anew. No other is."""
+    monkeypatch.setattr(stream_states, "HEARTBEAT_INTERVAL", 0.05)
+    monkeypatch.setattr(stream_states, "LEASE", 0.2)
+
+    @real_time
+    async def test() -> None:
+        async with cluster(broker, f"dead {way}".replace(" ", "-"), "a", "b", max_disconnection_duration=0.3) as (a, b):
+            anna, bert, carl = await a.connect(), await b.connect(), await b.connect()
+            carl.connection.drop()
+            await until(lambda: not b.io.sockets.get(carl.id))
+            moved = await a.connect(carl)
+            told = [("expired", each.id, set(), {}) for each in (anna, moved)]
+            with contextlib.ExitStack() as stack:
+                if way == "cut off":
+                    stack.enter_context(cut_off(a))
+                else:
+                    stack.enter_context(stopped(a))
+                await until(lambda: len(b.seen) == 3)
+                assert sorted(b.seen[1:]) == sorted(told)
+                assert anna.connected
+            await until(lambda: not anna.connected and not moved.connected)
+            await until(lambda: a.io.not_ready() is None)
+            for each in (anna, moved):
+                for to in (a, b):
+                    again = await to.connect(each)
+                    assert again.id != each.id
+            await again.call("echo")
+            assert bert.connected
+            assert [each for each in a.seen if each[0] == "expired"] == []
+            assert len([each for each in b.seen if each[0] == "expired"]) == 2
+
+    test()
+
+
+def test_a_later_version_has_written_a_state(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With more at the end of its head, as nodes of two versions share a broker: its client comes back."""
+    pack = stream_state.StreamState.pack
+
+    def pack_more(state: stream_state.StreamState) -> bytes:
+        value = pack(state)
+        end = 4 + int.from_bytes(value[:4], "big")
+        head = msgspec.msgpack.encode([*msgspec.msgpack.decode(value[4:end]), {"new": 1}])
+        return len(head).to_bytes(4, "big") + head + value[end:]
+
+    monkeypatch.setattr(stream_state.StreamState, "pack", pack_more)
+
+    @real_time
+    async def test() -> None:
+        async with cluster(broker, "versions", "a", "b") as (a, b):
+            anna = await a.connect()
+            await sits(a, anna, "r")
+            anna.connection.drop()
+            await until(lambda: not a.io.sockets)
+            assert (await b.connect(anna)).id == anna.id
+            assert b.io.sockets[anna.id].rooms == {anna.id, "r"}
+
+    test()
+
+
+def test_nobody_is_taken_for_dead_after_an_outage(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All nodes were without the broker for longer than clients may be away: who is back first waits for the others."""
+    monkeypatch.setattr(stream_states, "HEARTBEAT_INTERVAL", 0.1)
+    monkeypatch.setattr(stream_states, "LEASE", 1.0)
+
+    @real_time
+    async def test() -> None:
+        async with cluster(broker, "outage", "a", "b", max_disconnection_duration=0.1) as nodes:
+            clients = [await node.connect() for node in nodes]
+            all_states = [stream_states_of(node.io) for node in nodes]
+
+            def beat_in_time() -> bool:
+                now = asyncio.get_running_loop().time()
+                return all(now - states._beats_since > 1.5 for states in all_states)
+
+            def are_late() -> bool:
+                passed = str(int(time.time() * 1000) - 200)
+                return broker.command("ZCOUNT", "outage#nodes", "-inf", passed).strip() == b":2"
+
+            await until(beat_in_time)
+            with cut_off(nodes[0]), cut_off(nodes[1]):
+                await until(are_late)
+            await until(lambda: not any(node.io.not_ready() for node in nodes))
+            await until(beat_in_time)
+            assert [each for node in nodes for each in node.seen] == []
+            nodes[0].io.emit("news")
+            await until(lambda: all(client.received for client in clients))
+
+    test()
+
+
+@real_time
+async def test_a_client_leaves_while_its_node_is_cut_off(broker: Broker) -> None:
+    """Nothing of it stays with the broker, where it would be told of as one that did not come back."""
+    async with cluster(broker, "leaves", "a") as (a,):
+        anna = await a.connect()
+        states = f"leaves#states#{a.io.engine.tag}"
+        assert broker.command("HLEN", states).strip() == b":1"
+        with cut_off(a):
+            await anna.disconnect()
+            await until(lambda: not a.io.sockets)
+        await until(lambda: broker.command("HLEN", states).strip() == b":0")
 
 
 @real_time

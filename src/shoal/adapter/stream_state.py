@@ -184,7 +184,7 @@ def _pack_data(data: Any) -> bytes:
 def unpack_state(value: bytes) -> tuple[str, str, dict[str, int], Any, str, int]:
     """Namespace, socket's id, rooms, data, epoch and beginning of a state that was packed."""
     end = 4 + int.from_bytes(value[:4], "big")
-    namespace, sid, rooms, epoch, since = msgspec.msgpack.decode(value[4:end])
+    namespace, sid, rooms, epoch, since, *_ = msgspec.msgpack.decode(value[4:end])  # a later version may add to it
     return namespace, sid, dict(rooms), msgspec.msgpack.decode(value[end:]), epoch, since
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -56,8 +57,12 @@ class StreamStates:
         self._by_socket: dict[LocalSocket, StreamState] = {}
         self._leaving: dict[LocalSocket, asyncio.Future[None]] = {}
         self._changed: dict[StreamState, None] = {}
-        self._forgotten: dict[bytes, StreamState] = {}
-        """Until the broker has been told."""
+        self._to_drop: list[tuple[list[StreamState], Callable[[Any], None]]] = []
+        """What the broker was not told, since the link was lost, and who takes its answer."""
+        self._is_known = False
+        """Whether the others know that this node lives."""
+        self._beats_since = math.inf
+        """Since when its heartbeats have come in time."""
         self._scheduled = False
         self._task: asyncio.Task[None] | None = None
         self.turn: asyncio.Semaphore = asyncio.Semaphore(AT_ONE_TIME)
@@ -105,8 +110,10 @@ class StreamStates:
 
     def save_all(self) -> None:
         """The link is back: write everything, for what was not confirmed."""
-        self._end(self._forgotten)
-        self._forgotten = {}
+        self._heartbeat(LEASE)  # in front: the others may have taken this node for dead
+        to_drop, self._to_drop = self._to_drop, []
+        for states, answer in to_drop:
+            self._drop(states, answer)
         for state in (*self._here.values(), *self._away.values()):
             self.changed(state)
 
@@ -129,7 +136,7 @@ class StreamStates:
             for pid in reply:
                 self.claimed_elsewhere(pid.decode())
 
-        self._link.log_bus.run(SAVE, (self.own_key, self.moved_key), arguments, answer)
+        self._link.log_bus.run(SAVE, (self.own_key, self.moved_key, self._nodes_key), arguments, answer)
 
     # ---- when it leaves
 
@@ -188,11 +195,18 @@ class StreamStates:
     def _drop(self, states: list[StreamState], answer: Callable[[Any], None] = lambda reply: None) -> None:
         for state in states:
             state.release()
+
+        def answered(reply: Any) -> None:
+            if not isinstance(reply, BrokerError):
+                answer(reply)
+            elif known := [state for state in states if not state.is_new]:
+                self._to_drop.append((known, answer))
+
         pids = [state.pid.encode() for state in states]
-        self._link.log_bus.run(DROP, (self.own_key, self.moved_key), pids, answer)
+        self._link.log_bus.run(DROP, (self.own_key, self.moved_key), pids, answered)
 
     def claimed_elsewhere(self, pid: str) -> None:
-        """A client's state is another node's now: its socket here, if there still is one, has ended."""
+        """A client's state is not this node's any more: its socket here, if there still is one, has ended."""
         self._no_longer_away(pid)
         state = self._here.pop(pid, None)
         if state is not None and state.socket is not None:
@@ -232,6 +246,7 @@ class StreamStates:
     def start(self) -> None:
         """Keep this node's states alive from now on."""
         self.turn = asyncio.Semaphore(AT_ONE_TIME)  # of this loop
+        self._is_known = False
         self._task = asyncio.get_running_loop().create_task(self._beat())
 
     async def close(self) -> None:
@@ -248,6 +263,7 @@ class StreamStates:
         self._away_ids.clear()
         self._away.clear()
         self._changed.clear()
+        self._to_drop.clear()
 
     async def _beat(self) -> None:
         while True:
@@ -258,14 +274,37 @@ class StreamStates:
 
     def _heartbeat(self, lease: float) -> None:
         away = int(self._context.settings.max_disconnection_duration * 1000)
-        arguments = (self._context.tag.encode(), int(lease * 1000), away, self.lifetime, self.key_prefix)
+        tag = self._context.tag.encode()
+        # After an outage of the broker all are late: who is back first waits for the others.
+        judges = self._context.now() - self._beats_since >= LEASE
+        arguments = (tag, int(lease * 1000), away, self.lifetime, self.key_prefix, int(self._is_known), int(judges))
         keys = (self._nodes_key, self.own_key, self.moved_key)
         self._link.log_bus.run(HEARTBEAT, keys, arguments, self._took)
 
     def _took(self, reply: Any) -> None:
-        """States of nodes that are gone."""
-        if not isinstance(reply, BrokerError) and reply:
-            self._on_expired(list(expired_states(reply)))
+        """States of nodes that are gone; or this node was taken for one."""
+        if isinstance(reply, BrokerError):
+            self._beats_since = math.inf
+        elif reply == b"dead":
+            self._was_taken_for_dead()
+        else:
+            self._is_known = True
+            if reply == b"late":
+                self._beats_since = self._context.now()
+            else:
+                self._beats_since = min(self._beats_since, self._context.now())
+                self._on_expired(list(expired_states(reply)))
+
+    def _was_taken_for_dead(self) -> None:
+        """It was cut off for longer than clients may be away: others have told that those of this node are gone."""
+        sockets = [state.socket for state in self._here.values() if state.socket is not None]
+        log.warning(
+            "%s was taken for dead: %d clients are disconnected, and begin anew", self._context.node, len(sockets)
+        )
+        self.forget_all()
+        for socket in sockets:
+            socket.connection_lost()
+        self._heartbeat(LEASE)
 
     def _expire(self) -> None:
         now = self._context.now()
@@ -280,12 +319,14 @@ class StreamStates:
 
     def forget_all(self) -> None:
         """The link was away, and what was said meanwhile is lost: nobody can be told what it missed."""
-        for state in (*self._here.values(), *self._away.values()):
-            self._forgotten[state.pid.encode()] = state
+        states = {state.pid.encode(): state for state in (*self._here.values(), *self._away.values())}
+        for state in states.values():
             state.data = state.data if state.socket is None else state.socket.data
+        self._is_known = False
         self._here.clear()
         self._away.clear()
         self._away_ids.clear()
+        self._end(states)
 
     def _end(self, states: dict[bytes, StreamState]) -> None:
         """Nobody can claim these any more: tell the application of those that nobody has claimed."""
@@ -293,12 +334,11 @@ class StreamStates:
             return
 
         def answer(reply: Any) -> None:
-            if not isinstance(reply, BrokerError):
-                self._on_expired(
-                    [
-                        ExpiredState(state.sender.name, state.sid, list(state.rooms), state.data)
-                        for state in map(states.__getitem__, reply)
-                    ]
-                )
+            self._on_expired(
+                [
+                    ExpiredState(state.sender.name, state.sid, list(state.rooms), state.data)
+                    for state in map(states.__getitem__, reply)
+                ]
+            )
 
         self._drop(list(states.values()), answer)

@@ -231,8 +231,8 @@ def encode_channel(channel: str) -> bytes:
 def prefix_in_database(url: str, prefix: str) -> str:
     """First part of the channels of a cluster whose logs lie in the database that a URL names: Pub/Sub knows none."""
     parts = urlsplit(url)
-    number = parts.path.strip("/") or "".join(parse_qs(parts.query).get("db", ()))
-    return f"{prefix}@{number}" if number.strip("0") else prefix
+    [number, *_] = parse_qs(parts.query).get("db", [parts.path.strip("/")])  # as redis-py reads it
+    return f"{prefix}@{int(number)}" if number.isdecimal() and int(number) else prefix
 
 
 def label_of(url: str) -> str:

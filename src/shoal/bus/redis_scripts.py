@@ -97,13 +97,14 @@ return {meta, found}
 """
 
 # Write clients' states into the hash of their node. One that was claimed by another node does not rise again: its
-# secret is among those that have moved. Gives the secrets of those.
+# secret is among those that have moved. Nor does one of a node that was taken for dead, which is not among those that
+# live. Gives the secrets of those.
 SAVE: Final = b"""
 local gone = {}
 for i = 3, #ARGV, 4 do
   local pid, birth, new, value = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   if new == '1' or redis.call('HEXISTS', KEYS[1], pid) == 1
-      or (redis.call('HGET', KEYS[2], pid) or birth) == ARGV[1] then
+      or ((redis.call('HGET', KEYS[2], pid) or birth) == ARGV[1] and redis.call('ZSCORE', KEYS[3], ARGV[1])) then
     redis.call('HSET', KEYS[1], pid, value)
   else
     gone[#gone + 1] = pid
@@ -174,16 +175,21 @@ return {'ok', state, found}
 """
 
 # This node lives: so do its clients' states. Gives the states of nodes that have been gone for as long as a client may
-# stay away, to one node alone. ARGV: tag, lease, how long a client may stay away, lifetime of the hash, all in ms; keys
-# of the hashes.
+# stay away, to one node alone; 'dead' to a node that was itself taken for one; 'late' to one whose lease had run out:
+# the broker may have been away, and the others be as late. ARGV: tag, lease, how long a client may stay away, lifetime
+# of the hash, all in ms; keys of the hashes; 1 if this node was there before; 1 if it may judge others.
 HEARTBEAT: Final = b"""
+local lease = redis.call('ZSCORE', KEYS[1], ARGV[1])
+if ARGV[6] == '1' and not lease then return 'dead' end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
 redis.call('PEXPIRE', KEYS[1], 86400000)
 redis.call('PEXPIRE', KEYS[2], ARGV[4])
 redis.call('PEXPIRE', KEYS[3], 86400000)
+if not lease or tonumber(lease) < now then return 'late' end
 local expired = {}
+if ARGV[7] == '0' then return expired end
 for _, tag in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[3], 'LIMIT', 0, 4)) do
   local fields = redis.call('HGETALL', ARGV[5] .. tag)
   for i = 1, #fields, 2 do

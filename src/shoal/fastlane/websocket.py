@@ -163,6 +163,8 @@ class FastLane(FrameReader):
 
     def _enter_closing(self) -> None:
         """What the client sends from now on is ignored, and nothing follows our close frame."""
+        if self.receive is ignore and self.slot >= 0:
+            return  # it was told before: what still comes does not put off the deadline
         self._short_cut = False
         self._close_outbox()
         self.receive = ignore

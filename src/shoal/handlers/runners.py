@@ -77,11 +77,13 @@ class Runners:
                 self._wake()
 
     def interrupt(self) -> None:
-        """Cancel what runs. What it submits at its end still runs."""
+        """Cancel what runs. What waits for its turn, and what is submitted at the end of the others, still runs."""
         self._holder = None
         self._idle.clear()
         for task in list(self._tasks):
             task.cancel()
+        if self._jobs:
+            self._wake()
 
     async def close(self) -> None:
         """Cancel everything and wait for it. What is submitted afterwards runs on the loop of that time."""

@@ -6,6 +6,7 @@ its sender the connection, and nobody else anything.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from math import inf
@@ -61,6 +62,7 @@ class Client:
         "_deadline",
         "_decoder",
         "_entering",
+        "_has_left",
         "_max_depth",
         "_namespaces",
         "_on_closed",
@@ -87,6 +89,8 @@ class Client:
         """The socket in ``/``, where nearly all events go."""
         self._entering: tuple[str, ...] = ()
         """Namespaces that are being looked for."""
+        self._has_left = False
+        """Whether it has left a namespace, and may come to it again."""
         self._decoder: Decoder | None = None
         """Only while a packet waits for attachments."""
         self._replayed = 0
@@ -217,9 +221,12 @@ class Client:
             self._asked = self._context.now()
             if self.slot < 0:  # not the first one
                 self._expect_acceptance()
-            self._context.runners.submit(self._enter(name, packet.data), self._namespaces.entering)
+            kind = None if self._has_left else self._namespaces.entering
+            self._context.runners.submit(self._enter(name, packet.data), kind)
 
     async def _enter(self, name: str, auth: dict[str, Any] | None) -> None:
+        if self._has_left:
+            await asyncio.sleep(0)  # the disconnect handlers of the one before, that were called for now, come first
         if not self.connection.open:
             return
         try:
@@ -239,21 +246,29 @@ class Client:
             # Once more, behind the disconnect handlers of the one before; its namespace may have ended with it.
             self._context.runners.submit(self._enter(name, auth), self._namespaces.entering)
         else:
+            site.entering += 1  # it may become empty meanwhile, and must not be forgotten
             try:
-                socket = await self._restore(site, auth)
-            except BrokerError as error:
-                # It keeps its secret and tries again; taken for new, it would lose what it has.
-                log.warning("a client that came back is sent to try again: %s", error)
-                self.connection.close("transport error")
-                return
-            self._has_entered(name)
-            if socket is None and not self.connection.open:
-                return
-            if socket is None:
-                socket = self._add(site.make_socket(self, auth))
-            if not self.connection.open:
-                socket.closed("transport close")  # it left while the broker was asked: its state waits for it again
-            await socket.accept()
+                await self._enter_site(site, auth)
+            finally:
+                site.entering -= 1
+                self._namespaces.forget_if_empty(site)
+
+    async def _enter_site(self, site: Site, auth: dict[str, Any] | None) -> None:
+        try:
+            socket = await self._restore(site, auth)
+        except BrokerError as error:
+            # It keeps its secret and tries again; taken for new, it would lose what it has.
+            log.warning("a client that came back is sent to try again: %s", error)
+            self.connection.close("transport error")
+            return
+        self._has_entered(site.namespace.name)
+        if socket is None and not self.connection.open:
+            return
+        if socket is None:
+            socket = self._add(site.make_socket(self, auth))
+        if not self.connection.open:
+            socket.closed("transport close")  # it left while the broker was asked: its state waits for it again
+        await socket.accept()
 
     def _has_entered(self, name: str) -> None:
         """A namespace was looked for, and found or not."""
@@ -340,10 +355,16 @@ class Client:
 
     def forget(self, namespace: str, socket: Lifecycle) -> None:
         """A socket has left."""
+        self._has_left = self.connection.open
         if self.sockets.get(namespace) is socket:
             del self.sockets[namespace]
         if self._root is socket:
             self._root = None
+
+    def resume_reading(self) -> None:
+        """A socket can take events again: read on, unless another one has too many."""
+        if not any(socket.is_full for socket in self.sockets.values()):
+            self.connection.resume_reading()
 
     def disconnect(self) -> None:
         """End the client's sockets in all namespaces, and close the connection."""

@@ -91,6 +91,10 @@ class Inbox(Listening):
     async def _run_disconnect_handlers(self) -> None:
         raise NotImplementedError
 
+    def _resume_reading(self) -> None:
+        """This socket can take events again."""
+        raise NotImplementedError
+
     def receive(self, data: list[Any], ack_id: AckId | None) -> None:
         """Take one event, ``[name, *args]``."""
         if self._bucket is not None and self._is_too_fast(self._bucket, data[0], ack_id):
@@ -149,8 +153,13 @@ class Inbox(Listening):
         if self._waiting is None:
             self._waiting = deque()
         self._waiting.append((data, ack_id))
-        if len(self._waiting) >= self._context.settings.max_waiting_events:
+        if self.is_full:
             self._connection.pause_reading()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as many events wait as may."""
+        return self._waiting is not None and len(self._waiting) >= self._context.settings.max_waiting_events
 
     def _call_plain(self, handler: Handler, data: list[Any], ack_id: AckId | None) -> None:
         """The short cut for a single plain handler: no coroutine, no turn of the loop."""
@@ -176,6 +185,7 @@ class Inbox(Listening):
                 self._acknowledge(ack_id, value)
         except (Exception, asyncio.CancelledError) as error:
             if is_cancelled(error):
+                self._go_on_elsewhere()
                 raise
             self._failed(event, ack_id, error)
         await self._next()
@@ -205,11 +215,18 @@ class Inbox(Listening):
                 alone = self._listeners is None and type(data) is list
                 handler = self._handlers.incoming.single.get(data[0]) if alone else None
         except asyncio.CancelledError:
-            if self._waiting and self._waiting[-1] == DISCONNECTED:
-                # The server ends in the middle of a handler: the disconnect handlers run all the same.
-                self._waiting = None
-                self._context.runners.submit(self._run_disconnect_handlers())
+            self._go_on_elsewhere()
             raise
+
+    def _go_on_elsewhere(self) -> None:
+        """The task that handles this socket's events is cancelled: what is left to do takes another one."""
+        runners = self._context.runners
+        if self._waiting and self._waiting[-1] == DISCONNECTED:
+            # The server ends in the middle of a handler: the disconnect handlers run all the same.
+            self._waiting = None
+            runners.submit(self._run_disconnect_handlers(), self._handlers.leaving)
+        elif self._gone is None:  # the application has cancelled a handler
+            runners.submit(self._next())
 
     async def _next(self) -> None:
         """Handle what came meanwhile."""
@@ -225,14 +242,14 @@ class Inbox(Listening):
             return None
         event = waiting.popleft()
         if len(waiting) == self._context.settings.max_waiting_events // 2:
-            self._connection.resume_reading()
+            self._resume_reading()
         return event
 
     def _drop_waiting(self) -> None:
         """Forget the events that wait."""
         if self._waiting:
             self._waiting.clear()
-            self._connection.resume_reading()
+            self._resume_reading()
 
     async def _handle(self, data: Any, ack_id: AckId | None) -> None:
         if type(data) is not list:

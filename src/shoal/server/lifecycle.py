@@ -52,6 +52,9 @@ class Owner(Protocol):
     def forget(self, namespace: str, socket: Lifecycle) -> None:
         """The socket has left."""
 
+    def resume_reading(self) -> None:
+        """The socket can take events again."""
+
     def disconnect(self) -> None:
         """End all sockets of this client, and its connection."""
 
@@ -111,19 +114,21 @@ class Lifecycle(Inbox, LocalSocket):
                     result = handler.function(self)
                     if inspect.isawaitable(result):
                         await result
+            if self._gone is None and self._state is not None and not self.recovered:
+                # What the client is told here it must find again, even if this process ends now.
+                await self._state.saved(self._context.settings.subscribe_timeout)
         except ConnectionRefused as refused:
             self._refuse(refused.message, refused.data)
             return
         except (Exception, asyncio.CancelledError) as error:
             if is_cancelled(error):
+                if accepted and self._gone is not None:  # the server ends in the middle of a connect handler
+                    self._context.runners.submit(self._run_disconnect_handlers(), self._handlers.leaving)
                 raise
             log.exception("socket %s: connecting to %s failed; it is refused", self.id, self._adapter.name)
             self._context.stats.handler_errors += 1
             self._refuse(INTERNAL_ERROR, None)
             return
-        if self._gone is None and self._state is not None and not self.recovered:
-            # What the client is told here it must find again, even if this process ends now.
-            await self._state.saved(self._context.settings.subscribe_timeout)
         if self._gone is None:
             self._send_connect_reply()
             await self._next()
@@ -196,6 +201,9 @@ class Lifecycle(Inbox, LocalSocket):
             self._context.runners.submit(self._work(*DISCONNECTED), self._handlers.leaving)
         else:
             self._disconnect_handlers_done()
+
+    def _resume_reading(self) -> None:
+        self._owner.resume_reading()
 
     def _leave_state(self, reason: str) -> None:
         """Leave what this client may come back to; if it may not, be done with it."""

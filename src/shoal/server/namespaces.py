@@ -36,6 +36,8 @@ class Site:
     handlers: Handlers
     is_child: bool = False
     """Whether it came from a dynamic namespace, and may be forgotten when it is empty."""
+    entering: int = 0
+    """Clients that are being let in."""
 
     def make_socket(self, owner: Owner, auth: dict[str, Any] | None, state: ClientState | None = None) -> Socket:
         """A socket for a client; with a state, the one that the client comes back to."""
@@ -127,7 +129,8 @@ class Namespaces:
     def forget_if_empty(self, site: Site) -> None:
         """Forget the child of a dynamic namespace in which nobody is."""
         name = site.namespace.name
-        if self._cleanup and site.is_child and not site.adapter.rooms.by_id and self.by_name.get(name) is site:
+        is_empty = not site.entering and not site.adapter.rooms.by_id
+        if self._cleanup and site.is_child and is_empty and self.by_name.get(name) is site:
             del self.by_name[name]
             self._backend.close_adapter(name)
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal.bus import BusLimits, MemoryBus, open_bus
-from shoal.bus.base import BACKOFF_MAX, BUFFER_BYTES, encode_channel
+from shoal.bus.base import BACKOFF_MAX, BUFFER_BYTES, encode_channel, prefix_in_database
 from shoal.bus.redis import RedisBus, longest_pause
 from shoal.bus.redis_url import Endpoint
 from shoal.bus.redis_wire import encode_command, reason_of
@@ -27,6 +27,14 @@ def test_the_scheme_chooses_the_bus(url: str, kind: type) -> None:
     bus = open_bus(url)
     assert type(bus) is kind
     assert not bus.up
+
+
+@pytest.mark.parametrize("tail", ["", "/0", "/00", "/1", "/01", "/10/", "?db=0", "?db=3", "/1?db=2", "/1?db=0"])
+def test_clusters_are_apart_where_their_databases_are(tail: str) -> None:
+    """However its number is written: the channels' prefix is that of the database which the link selects."""
+    [*_, (_, number)] = [(b"SELECT", b"0"), *Endpoint.parse(f"redis://h{tail}").login]
+    expected = "p" if number == b"0" else f"p@{number.decode()}"
+    assert prefix_in_database(f"redis+streams://h{tail}", "p") == expected
 
 
 @pytest.mark.parametrize("url", ["kafka://h", "redis:h", "", "://", "localhost:6379", "REDIS://h"])

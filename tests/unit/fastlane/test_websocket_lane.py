@@ -234,6 +234,21 @@ async def test_closing_waits_for_the_clients_close_and_then_for_nobody() -> None
 
 
 @async_test
+async def test_what_still_comes_does_not_put_off_the_end() -> None:
+    """A client that does not answer the close frame, and sends on, is cut off at the same deadline."""
+    it = Lane()
+    it.connection.close()
+    for _ in range(int(it.engine.settings.close_timeout) + 2):
+        for opcode in (Opcode.TEXT, Opcode.PING):
+            it.lane.data_received(frame(opcode, b"4"))
+        await Clock.running().advance(1)
+        if it.transport.aborted:
+            break
+    assert it.transport.aborted
+    it.end()
+
+
+@async_test
 async def test_an_answered_close_ends_at_once() -> None:
     it = Lane()
     it.connection.close()

@@ -54,28 +54,38 @@ async def test_closing_tells_clients_and_handlers() -> None:
         assert (clients(io), io.sockets) == (set(), {})
 
 
-@async_test
-async def test_closing_does_not_wait_for_a_handler_without_end() -> None:
+@pytest.mark.parametrize("kind", ["a coroutine function", "a plain function that returns a coroutine", "connect"])
+def test_closing_does_not_wait_for_a_handler_without_end(kind: str) -> None:
     """It is cancelled after a moment; its client's disconnect handler runs all the same."""
-    io = Server()
-    log: list[str] = []
 
-    @io.on("stuck")
-    async def stuck(socket: Socket) -> None:
-        try:
-            await asyncio.sleep(10_000)
-        finally:
-            log.append("cancelled")
+    @async_test
+    async def check() -> None:
+        io = Server()
+        log: list[str] = []
 
-    io.on("disconnect")(lambda socket, reason: log.append(reason))
-    async with TestServer(io) as server:
-        client = await server.connect()
-        client.send("stuck")
-        await server.settle()
-        began = server.clock.now
-        await io.close()
-        assert server.clock.now - began < 3
-        assert log == ["cancelled", "server shutting down"]
+        async def stuck(socket: Socket) -> None:
+            try:
+                await asyncio.sleep(10_000)
+            finally:
+                log.append("cancelled")
+
+        io.on("connect" if kind == "connect" else "stuck")(
+            stuck if "plain" not in kind else lambda socket: stuck(socket)
+        )
+        io.on("disconnect")(lambda socket, reason: log.append(reason))
+        async with TestServer(io) as server:
+            connection = await server.open()
+            connection.send("40")
+            await server.settle()
+            if kind != "connect":
+                connection.send('42["stuck"]')
+            await server.settle()
+            began = server.clock.now
+            await io.close()
+            assert server.clock.now - began < 3
+            assert log == ["cancelled", "server shutting down"]
+
+    check()
 
 
 @async_test

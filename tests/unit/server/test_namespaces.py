@@ -200,6 +200,27 @@ class TestDynamic:
         check()
 
     @async_test
+    async def test_one_that_a_client_is_about_to_enter_is_not_forgotten(self) -> None:
+        """The last other one leaves while middleware is asked about it: it hears what is sent there all the same."""
+        io = Server()
+        dynamic = io.of(re.compile("^/d"))
+
+        @dynamic.use
+        async def slow(socket: Socket) -> None:
+            await asyncio.sleep(socket.handshake.auth.get("seconds", 0))
+
+        async with TestServer(io) as server:
+            one = await server.connect("/d")
+            coming = asyncio.ensure_future(server.connect("/d", auth={"seconds": 2}))
+            await server.clock.advance(1)
+            await one.disconnect()
+            two = await coming
+            io.of("/d").emit("x")
+            assert await two.receive() == ("x",)
+            await two.disconnect()
+            assert "/d" not in sites(io)
+
+    @async_test
     async def test_a_client_that_is_gone_leaves_none_behind(self) -> None:
         """It asks for namespaces and drops the connection in the same breath."""
         io = Server()

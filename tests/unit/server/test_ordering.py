@@ -230,6 +230,64 @@ class TestLeaving:
         assert log == ["server namespace disconnect"]
 
 
+@async_test
+async def test_who_leaves_and_comes_again_is_seen_to_leave_first() -> None:
+    """Whatever others' handlers wait for: first the disconnect handler is called, then the connect handler."""
+    io = Server()
+    log: list[str] = []
+
+    @io.on("connect")
+    async def connect(socket: Socket) -> None:
+        log.append("connect")
+        await asyncio.sleep(0.1)
+
+    io.on("disconnect")(lambda socket: log.append("disconnect"))
+
+    @io.on("slow")
+    async def slow(socket: Socket) -> None:
+        await asyncio.sleep(1)
+
+    async with TestServer(io) as server:
+        client, other = await server.connect(), await server.connect()
+        log.clear()
+        other.send("slow")
+        client.connection.send("41")
+        client.connection.send("40")
+        await server.settle()
+        assert log == ["disconnect", "connect"]
+
+
+@async_test
+async def test_a_handler_that_is_cancelled_alone_does_not_end_its_socket() -> None:
+    """By the application, that is: the events behind it are handled, and then the disconnect handlers."""
+    io = Server()
+    log: list[str] = []
+    tasks: list[Any] = []
+
+    @io.on("long")
+    async def long(socket: Socket) -> None:
+        tasks.append(asyncio.current_task())
+        await asyncio.sleep(100)
+
+    io.on("next")(lambda socket: log.append("next"))
+    io.on("disconnect")(lambda socket: log.append("disconnect"))
+    async with TestServer(io) as server:
+        client = await server.connect()
+        for waits in (True, False):
+            client.send("long")
+            if waits:
+                client.send("next")
+            await server.settle()
+            tasks.pop().cancel()
+            await server.settle()
+            client.send("next")
+            await server.settle()
+        assert log == ["next"] * 3
+        client.connection.drop()
+        await server.settle()
+        assert log == ["next"] * 3 + ["disconnect"]
+
+
 class TestBackPressure:
     @async_test
     async def test_reading_pauses_at_the_bound_and_goes_on_at_half_of_it(self) -> None:
@@ -258,6 +316,41 @@ class TestBackPressure:
             assert handled == list(range(50))
             assert max(waiting) <= 8
             assert not session.paused
+
+    @async_test
+    async def test_a_socket_does_not_read_on_for_another_one_of_its_connection(self) -> None:
+        """One namespace takes events again, while in another as many wait as may."""
+        io = Server(max_waiting_events=8)
+        gate = asyncio.Event()
+        handled: list[int] = []
+
+        @io.on("stuck")
+        async def stuck(socket: Socket, number: int) -> None:
+            await gate.wait()
+            handled.append(number)
+
+        @io.of("/other").on("slow")
+        async def slow(socket: Socket) -> None:
+            await asyncio.sleep(1)
+
+        async with TestServer(io) as server:
+            client = await server.connect()
+            other = await client.enter("/other")
+            socket = io.sockets[client.id]
+            for _ in range(7):
+                other.send("slow")
+            for number in range(30):
+                client.send("stuck", number)
+                if number >= 8:
+                    for _ in range(5):
+                        other.send("slow")
+            for _ in range(60):
+                await server.clock.advance(1)
+                assert len(socket._waiting or ()) <= 8
+            gate.set()
+            await server.clock.advance(200)
+            assert handled == list(range(30))
+            assert not socket.conn.paused
 
     @pytest.mark.parametrize("end", ["refused", "left in middleware", "disconnected"])
     def test_reading_goes_on_when_the_events_that_wait_are_dropped(self, end: str) -> None:

@@ -266,6 +266,31 @@ async def test_an_exception_is_logged_and_the_next_job_runs(caplog: pytest.LogCa
     await runners.close()
 
 
+@async_test
+async def test_an_interruption_holds_up_nobody_who_waits() -> None:
+    """What runs is cancelled; the job behind it has its turn."""
+    runners = Runners()
+    log: list[str] = []
+
+    async def stuck() -> None:
+        try:
+            await asyncio.sleep(100)
+        finally:
+            log.append("cancelled")
+
+    async def quick() -> None:
+        log.append("quick")
+
+    runners.submit(stuck())
+    runners.submit(quick())
+    await asyncio.sleep(0)
+    runners.interrupt()
+    await Clock.running().settle()
+    assert log == ["cancelled", "quick"]
+    assert len(runners) == 0
+    await runners.close()
+
+
 class TestClosing:
     @async_test
     async def test_it_cancels_what_runs_and_drops_what_waits(self) -> None:
