@@ -10,6 +10,7 @@ import re
 import signal
 import socket
 import ssl
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,9 @@ from websockets.asyncio.client import ClientConnection, connect, unix_connect
 from websockets.exceptions import ConnectionClosed
 
 from shoal.local.broker import find_broker
+from shoal.local.checks import check_app
 from shoal.local.job import Job
+from shoal.local.plan import Machine, Options, make_plan
 from shoal.local.workers import Facts, probe
 
 APP = "tests.apps.cluster:io"
@@ -284,6 +287,19 @@ def test_a_broker_in_the_code_that_joins_nobody_is_refused(tmp_path: Path) -> No
     with Serve(tmp_path, "mine:io", "--workers", "2") as server:
         assert "mine:io says broker='memory://' in its code" in server.refusal()
     assert server.text.count("says broker") == 1
+
+
+def test_a_file_that_is_called_as_a_module_of_python_is_not_taken_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `shoal serve` serves, it serves with workers, and `shoal up` as well."""
+    (tmp_path / "queue.py").write_text("raise RuntimeError('not meant')\n")
+    (tmp_path / "mine.py").write_text(APPLICATION)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SHOAL_BROKER", raising=False)
+    assert asyncio.run(probe(Job(app="mine:io"))) == Facts(brokers=("memory://",))
+    plan = make_plan(Options(app="mine:io", servers=1), Machine(directory="", free_port=1, programs={"broker": "x"}))
+    asyncio.run(check_app(plan, sys.executable))
 
 
 MOUNTED = """
