@@ -20,6 +20,8 @@ from tests.servers import HOST, ROOT, die_with_parent, free_port
 from websockets.asyncio.client import connect
 
 from shoal.cli import main
+from shoal.errors import ConfigurationError
+from shoal.fastlane.listening import listen, reserve
 
 SHOP = """
 import os, sys
@@ -111,6 +113,26 @@ async def meet(url: str) -> None:
         assert await client.recv() == '42["welcome","shop"]'
         await client.send('420["address"]')
         assert await client.recv() == '430["192.0.2.7"]'
+
+
+def test_a_port_is_held_for_workers_of_which_none_runs_yet() -> None:
+    """A second command that begins meanwhile is refused; workers may listen."""
+    port = free_port()
+    with reserve(HOST, port):
+        with pytest.raises(ConfigurationError, match="Address already in use"), reserve(HOST, port):
+            pass
+        with listen(HOST, port, shared=True), listen(HOST, port, shared=True):
+            pass
+
+
+def test_connections_of_a_server_before_do_not_hold_up_workers() -> None:
+    port = free_port()
+    with listen(HOST, port) as listener, socket.create_connection((HOST, port)) as client:
+        listener.setblocking(True)
+        listener.accept()[0].close()  # the side that closes first keeps it for a minute
+        assert client.recv(1) == b""
+    with reserve(HOST, port), listen(HOST, port, shared=True):
+        pass
 
 
 @pytest.fixture
