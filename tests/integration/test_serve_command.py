@@ -13,13 +13,17 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tests.brokers import Broker
 from tests.certificates import make_certificate
 from tests.requirements import need
 from tests.serve_process import Serve
 from tests.servers import HOST, ROOT, die_with_parent, free_port
 from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
 from shoal.cli import main
+from shoal.errors import ConfigurationError
+from shoal.fastlane.listening import listen, reserve
 
 SHOP = """
 import os, sys
@@ -113,6 +117,71 @@ async def meet(url: str) -> None:
         assert await client.recv() == '430["192.0.2.7"]'
 
 
+MOUNTED = """
+from contextlib import asynccontextmanager
+from fastapi import FastAPI
+from shoal import Server
+
+class Told(Server):
+    async def close(self):
+        await super().close()
+        print("it is closed")
+
+io = Told()
+
+@asynccontextmanager
+async def lifespan(app):
+    await io.start()
+    yield
+    await io.close()
+
+app, plain = FastAPI(lifespan=lifespan), FastAPI()
+for each in (app, plain):
+    each.mount("/live", io)
+"""
+
+
+@pytest.mark.parametrize(("name", "times"), [("plain", 1), ("app", 2)])
+def test_a_mounted_server_begins_with_the_command_and_ends_with_it(tmp_path: Path, name: str, times: int) -> None:
+    """It is in the cluster before anybody asks it, also where the application starts and closes it itself."""
+    (tmp_path / "site_app.py").write_text(MOUNTED)
+    with Broker() as broker, Serve(tmp_path, f"site_app:{name}", "--broker", broker.url) as server:
+        server.wait_until_up().wait_for(f"broker {broker.url}: connected")
+        asyncio.run(asyncio.wait_for(is_sent_away(f"ws://{server.url}/live/socket.io/", server), 20))
+        server.until(lambda: server.process.poll() is not None)
+        assert server.text.count("it is closed") == times
+        assert "Traceback" not in server.text
+        assert "ERROR" not in server.text
+
+
+async def is_sent_away(url: str, server: Serve) -> None:
+    async with connect(f"{url}?EIO=4&transport=websocket", proxy=None) as client:
+        assert str(await client.recv()).startswith("0{")
+        server.process.terminate()
+        with pytest.raises(ConnectionClosed):
+            await client.recv()
+
+
+def test_a_port_is_held_for_workers_of_which_none_runs_yet() -> None:
+    """A second command that begins meanwhile is refused; workers may listen."""
+    port = free_port()
+    with reserve(HOST, port):
+        with pytest.raises(ConfigurationError, match="Address already in use"), reserve(HOST, port):
+            pass
+        with listen(HOST, port, shared=True), listen(HOST, port, shared=True):
+            pass
+
+
+def test_connections_of_a_server_before_do_not_hold_up_workers() -> None:
+    port = free_port()
+    with listen(HOST, port) as listener, socket.create_connection((HOST, port)) as client:
+        listener.setblocking(True)
+        listener.accept()[0].close()  # the side that closes first keeps it for a minute
+        assert client.recv(1) == b""
+    with reserve(HOST, port), listen(HOST, port, shared=True):
+        pass
+
+
 @pytest.fixture
 def taken() -> object:
     with socket.create_server((HOST, 0)) as listener:
@@ -150,6 +219,23 @@ def test_what_cannot_be_is_one_line(
     assert err.startswith("shoal: ")
     assert err.count("\n") == 1
     assert words.format(taken=taken) in err
+
+
+NO_WATCH = """
+import watchfiles
+async def awatch(*directories, **options):
+    raise OSError("OS file watch limit reached")
+    yield
+watchfiles.awatch = awatch
+"""
+
+
+def test_files_that_cannot_be_watched_end_the_command(tmp_path: Path) -> None:
+    """In one line, and no server is left."""
+    (tmp_path / "shop.py").write_text(SHOP)
+    with Serve(tmp_path, "shop:make", "--factory", "--reload", prelude=NO_WATCH) as server:
+        assert server.refusal() == "shoal: cannot watch .: OS file watch limit reached"
+        assert "Traceback" not in server.text
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,11 @@ import re
 import signal
 import socket
 import ssl
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -21,12 +23,14 @@ from tests.certificates import make_certificate
 from tests.interop.wire import case
 from tests.requirements import missing
 from tests.serve_process import Serve
-from tests.servers import HOST
+from tests.servers import HOST, free_port
 from websockets.asyncio.client import ClientConnection, connect, unix_connect
 from websockets.exceptions import ConnectionClosed
 
 from shoal.local.broker import find_broker
+from shoal.local.checks import check_app
 from shoal.local.job import Job
+from shoal.local.plan import Machine, Options, make_plan
 from shoal.local.workers import Facts, probe
 
 APP = "tests.apps.cluster:io"
@@ -125,6 +129,20 @@ async def test_a_room_spans_the_workers(three: Serve) -> None:
     async with one_on_each(three, 3) as clients:
         assert sorted(clients) == ["w-1", "w-2", "w-3"]
         await all_hear(clients)
+
+
+def test_the_workers_broker_is_for_them_alone(three: Serve) -> None:
+    """Another user of the machine can do nothing there: it wants a password, which neither log nor command has."""
+    environment = three.workers()["w-1"].environ()
+    password = urlsplit(environment["SHOAL_BROKER"]).password
+    port = re.search(r"broker is redis://127\.0\.0\.1:(\d+) ", three.text)
+    assert password
+    assert port is not None
+    with socket.create_connection((HOST, int(port[1])), timeout=10) as stranger:
+        stranger.sendall(b"INFO\r\n")
+        assert stranger.makefile("rb").readline().startswith(b"-NOAUTH")
+    assert password not in three.text
+    assert password not in str([process.cmdline() for process in three.family()])
 
 
 @case
@@ -261,6 +279,22 @@ def test_one_that_cannot_start_again_is_tried_again_and_a_killed_command_leaves_
         server.wait()
 
 
+@pytest.mark.parametrize("command", ["serve", "up"])
+def test_a_command_that_is_killed_while_the_application_loads_leaves_nothing(tmp_path: Path, command: str) -> None:
+    """Neither that process, nor what it has started, nor a folder."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    (tmp_path / "mine.py").write_text("import subprocess\nsubprocess.run(['sleep', '60'])\n")
+    environment = {"TMPDIR": str(temporary)}
+    words = ["--workers", "2"] if command == "serve" else ["--balancer", "kernel", "--ports", str(free_port())]
+    with Serve(tmp_path, "mine:io", *words, environment=environment, command=command) as server:
+        server.until(lambda: len(server.family()) >= 3)  # the guard, the process that loads, and `sleep`
+        assert list(temporary.iterdir())
+        os.kill(server.process.pid, signal.SIGKILL)
+        server.wait()
+        server.until(lambda: not list(temporary.iterdir()))
+
+
 NO_STOCK = """
 from shoal import Server
 async def other(scope, receive, send):
@@ -284,6 +318,19 @@ def test_a_broker_in_the_code_that_joins_nobody_is_refused(tmp_path: Path) -> No
     with Serve(tmp_path, "mine:io", "--workers", "2") as server:
         assert "mine:io says broker='memory://' in its code" in server.refusal()
     assert server.text.count("says broker") == 1
+
+
+def test_a_file_that_is_called_as_a_module_of_python_is_not_taken_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `shoal serve` serves, it serves with workers, and `shoal up` as well."""
+    (tmp_path / "queue.py").write_text("raise RuntimeError('not meant')\n")
+    (tmp_path / "mine.py").write_text(APPLICATION)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SHOAL_BROKER", raising=False)
+    assert asyncio.run(probe(Job(app="mine:io"))) == Facts(brokers=("memory://",))
+    plan = make_plan(Options(app="mine:io", servers=1), Machine(directory="", free_port=1, programs={"broker": "x"}))
+    asyncio.run(check_app(plan, sys.executable))
 
 
 MOUNTED = """

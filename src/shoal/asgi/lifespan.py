@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
-__all__ = ["Application", "Hook", "InnerLifespan", "answer_lifespan"]
+__all__ = ["Application", "Hook", "InnerLifespan", "WithServers", "answer_lifespan"]
 
 log: Final = logging.getLogger("shoal.engine")
 
@@ -86,3 +86,40 @@ class InnerLifespan:
     async def _receive(self, message: dict[str, Any]) -> None:
         if self._answer is not None and not self._answer.done():
             self._answer.set_result(message)
+
+
+class WithServers:
+    """An application, and servers that its lifespan does not reach, such as one that is mounted within it.
+
+    They start before its own startup, and are closed after its shutdown.
+
+    Args:
+        app: Any ASGI application.
+        servers: Each has ``start``, ``close`` and ``engine``.
+        engine: That of the server that the application is, or begins with, if there is one.
+    """
+
+    def __init__(self, app: Application, servers: Sequence[Any], engine: Any = None) -> None:
+        self.app = app
+        self.servers = servers
+        self.engine = engine
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "lifespan":
+            await self.app(scope, receive, send)
+            return
+        inner = InnerLifespan(self.app, scope)
+
+        async def start() -> None:
+            for server in self.servers:
+                await server.start()
+            await inner.step("startup")
+
+        async def stop() -> None:
+            try:
+                await inner.step("shutdown")
+            finally:
+                for server in self.servers:
+                    await server.close()
+
+        await answer_lifespan(receive, send, start, stop)

@@ -1,10 +1,11 @@
-"""From ``module:attribute`` to an ASGI application.
+"""From ``module:attribute`` to an ASGI application, and to the servers that there are then.
 
 Imports a module and checks that the attribute can be called as one. It runs nothing.
 """
 
 from __future__ import annotations
 
+import gc
 import importlib
 import inspect
 import os
@@ -15,7 +16,7 @@ from typing import Any
 
 from ..errors import ConfigurationError
 
-__all__ = ["load_app"]
+__all__ = ["engines", "load_app", "servers"]
 
 
 def load_app(target: str, *, directory: str = "", factory: bool = False) -> Any:
@@ -118,3 +119,22 @@ def _describe(thing: Any) -> str:
         return f"the function {thing.__name__}"
     kind = type(thing).__name__
     return f"{'an' if kind[:1].lower() in 'aeiou' else 'a'} {kind}"
+
+
+def servers() -> list[Any]:
+    """All servers in this process, wherever the application keeps them."""
+    from ..server.server import Server  # noqa: PLC0415 - see the package's docstring
+
+    return _instances(Server)
+
+
+def engines() -> list[Any]:
+    """All engines in this process that belong to no server."""
+    from ..server.engine import Engine  # noqa: PLC0415 - see the package's docstring
+
+    return _instances(Engine)
+
+
+def _instances(kind: type) -> list[Any]:
+    # By their types: an application may have objects that are made when they are asked for their class.
+    return [found for found in gc.get_objects() if issubclass(type(found), kind)]

@@ -238,8 +238,14 @@ def serve_here(
     """Serve in this process, on sockets that listen already or where the job says."""
     logging.basicConfig(level=job.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
 
+    from ..asgi.lifespan import WithServers  # noqa: PLC0415
     from ..fastlane import serving  # noqa: PLC0415
+    from .loading import servers  # noqa: PLC0415
 
+    # One that is mounted would begin with its first request, and until then know no other node.
+    front = serving.engine_of(application)
+    if mounted := [server for server in servers() if server.engine is not front]:
+        application = WithServers(application, mounted, front)
     serving.run(
         application,
         host=job.host,

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import os
 import signal
 import socket
 import sys
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import msgspec
 
@@ -50,6 +49,7 @@ def main() -> NoReturn:
 def look(job: Job) -> bytes:
     """Load the application and say what its process has, as :class:`shoal.local.workers.Facts` in JSON."""
     from ..local.workers import Facts  # noqa: PLC0415
+    from .loading import engines, servers  # noqa: PLC0415
     from .serve import load  # noqa: PLC0415
 
     application = load(job)
@@ -68,6 +68,7 @@ def work(job: Job, control: socket.socket) -> None:
     """Serve until SIGINT or SIGTERM, or until nobody has the other end of ``control``."""
     from ..fastlane.listening import listen  # noqa: PLC0415
     from ..local.workers import ALONE, joins_nobody  # noqa: PLC0415
+    from .loading import servers  # noqa: PLC0415
     from .serve import load, serve_here  # noqa: PLC0415
 
     with contextlib.ExitStack() as stack:
@@ -78,9 +79,7 @@ def work(job: Job, control: socket.socket) -> None:
             host = f"[{job.advertise}]" if ":" in job.advertise else job.advertise
             os.environ["SHOAL_ADVERTISE"] = f"{scheme}{host}:{own[0].getsockname()[1]}"
         application = load(job)
-        mine = servers()
-        starting: list[asyncio.Task[None]] = []
-        if job.is_clustered and any(server.settings.broker == ALONE for server in mine):
+        if job.is_clustered and any(server.settings.broker == ALONE for server in servers()):
             raise joins_nobody(job)
         if job.fd >= 0:
             shared = socket.socket(fileno=job.fd)
@@ -89,37 +88,17 @@ def work(job: Job, control: socket.socket) -> None:
             shared = stack.enter_context(listen(job.host, job.port, shared=True))
 
         def started() -> None:
-            # One that is mounted begins with its first request, if nothing is done, and until then knows no other node.
-            starting.extend(asyncio.ensure_future(server.start()) for server in mine)
             with contextlib.suppress(OSError):
                 control.sendall(READY)
             asyncio.get_running_loop().add_reader(control.fileno(), stop)
-            print(f"{job.name} is listening on {job.place}", flush=True)
+            with contextlib.suppress(OSError):  # who reads it has gone; the other workers serve on, too
+                print(f"{job.name} is listening on {job.place}", flush=True)
 
         def stop() -> None:
             asyncio.get_running_loop().remove_reader(control.fileno())
             os.kill(os.getpid(), signal.SIGTERM)
 
         serve_here(job, application, started, [shared, *own])
-
-
-def servers() -> list[Any]:
-    """All servers in this process, wherever the application keeps them."""
-    from ..server.server import Server  # noqa: PLC0415
-
-    return _instances(Server)
-
-
-def engines() -> list[Any]:
-    """All engines in this process that belong to no server."""
-    from ..server.engine import Engine  # noqa: PLC0415
-
-    return _instances(Engine)
-
-
-def _instances(kind: type) -> list[Any]:
-    # By their types: an application may have objects that are made when they are asked for their class.
-    return [found for found in gc.get_objects() if issubclass(type(found), kind)]
 
 
 if __name__ == "__main__":

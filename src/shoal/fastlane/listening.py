@@ -44,15 +44,22 @@ def reserve(host: str, port: int) -> Iterator[None]:
     """
     with _bound(host, port, shared=False):
         pass  # with SO_REUSEPORT it would not be refused beside somebody else's
-    with _bound(host, port, shared=True):
+    with contextlib.ExitStack() as stack:
+        try:
+            # Without SO_REUSEADDR: with it on both sides the bind above succeeds beside this socket, which does not
+            # listen, and two commands would share the port.
+            stack.enter_context(_bound(host, port, shared=True, again=False))
+        except ConfigurationError:  # connections of a server that has just ended
+            stack.enter_context(_bound(host, port, shared=True))
         yield
 
 
 @contextlib.contextmanager
-def _bound(host: str, port: int, *, shared: bool) -> Iterator[socket.socket]:
+def _bound(host: str, port: int, *, shared: bool, again: bool = True) -> Iterator[socket.socket]:
+    """``again``: also while the system keeps connections of a server before, by SO_REUSEADDR."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, again)
         if shared:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         try:

@@ -23,6 +23,7 @@ from typing import Any, Final
 import uvicorn
 
 from ..asgi.application import ASGIApp
+from ..asgi.lifespan import WithServers
 from ..engine.base import BaseEngine
 from ..engine.stats import EngineStats
 from ..errors import ConfigurationError
@@ -180,10 +181,14 @@ def _ready(
         raise ConfigurationError(f"{type(app).__name__} is no ASGI application")
     check_certificate(tls)
     engine = engine_of(app)
+    engines = [] if engine is None else [engine]
+    if isinstance(app, WithServers):
+        engines += [server.engine for server in app.servers]
     with contextlib.ExitStack() as stack:
         sockets = list(_open(place, stack))
-        if engine is not None and place.sockets is None and place.uds is None:
-            engine.forwarder.listens_at(sockets[0].getsockname(), secure=bool(tls))
+        if place.sockets is None and place.uds is None:
+            for each in engines:
+                each.forwarder.listens_at(sockets[0].getsockname(), secure=bool(tls))
         config = uvicorn.Config(
             app,
             lifespan="on" if engine is not None else "auto",
@@ -194,13 +199,13 @@ def _ready(
             access_log=False,
             server_header=False,
             # For our own requests `trusted_proxies` decides; the application behind keeps uvicorn's.
-            proxy_headers=engine is None or isinstance(app, ASGIApp),
+            proxy_headers=engine is None or isinstance(app, ASGIApp | WithServers),
             timeout_graceful_shutdown=GRACEFUL_SHUTDOWN,
             backlog=BACKLOG,
             **tls,
         )
         # Not left to the end of the block: at a SIGTERM uvicorn ends the process before that.
-        yield _Server(config, engine, on_started, stack.close), sockets
+        yield _Server(config, engines, on_started, stack.close), sockets
 
 
 def _open(place: _Place, stack: contextlib.ExitStack) -> Iterator[socket.socket]:
@@ -220,14 +225,14 @@ class _Server(uvicorn.Server):
     def __init__(
         self,
         config: uvicorn.Config,
-        engine: BaseEngine[Any] | None,
+        engines: Sequence[BaseEngine[Any]],
         on_started: Callable[[], None] | None,
         stop_listening: Callable[[], None],
     ) -> None:
         super().__init__(config)
         self._stop_listening = stop_listening
-        self._engine = engine
-        if engine is not None:
+        self._engines = engines
+        for engine in engines:
             engine.hears_signals = False  # shutdown() tells it, once nobody else can come
         self._on_started = on_started
         self.before_started: Callable[[], None] = _nothing
@@ -244,10 +249,10 @@ class _Server(uvicorn.Server):
         for listener in self.servers:
             listener.close()
         self._stop_listening()
-        if self._engine is not None:
-            for session in list(self._engine.sessions.values()):
+        for engine in self._engines:
+            for session in list(engine.sessions.values()):
                 session.close("server shutting down")
-            self._engine.forwarder.stop()
+            engine.forwarder.stop()
         await super().shutdown(sockets)
 
 

@@ -137,7 +137,7 @@ def _of_ways(subject: Subject) -> Iterator[Finding]:
         yield Finding(
             "no-fast-lane",
             f"the server is within {describe(subject.app)}, so it runs without the fast lane, and starts with the "
-            "first request if it is not told to; io.asgi(other) puts it in front",
+            "first request if neither `shoal serve` nor a lifespan does it; io.asgi(other) puts it in front",
         )
 
 

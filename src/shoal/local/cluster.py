@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -29,6 +28,7 @@ from .kill_port import kill_port
 from .log import Log
 from .plan import DEMO, Machine, Options, Plan, Process, make_plan
 from .processes import UP, Supervisor
+from .stopping import Stopping
 
 __all__ = ["banner", "run_cluster"]
 
@@ -96,17 +96,19 @@ class _Cluster:
         self.log = log
         self.keys = keys
         self.browse = browse
-        self.stop = asyncio.Event()
+        self.stopping = Stopping()
         self.supervisor: Supervisor | None = None
 
     async def run(self) -> None:
         began = time.monotonic()
-        self._handle_signals()
-        if not await self._until_stop(self._check()):
-            return
+        self.log.on_broken = self.stopping.ask
+        self.stopping.handle_signals()
         guard = Guard(self.machine.directory)
         try:
+            if not await self.stopping.unless_stopped(self._check(guard)):
+                return
             self.supervisor = Supervisor(self.log, guard, self._is_noise)
+            self.stopping.on_second = self.supervisor.force_stop
             await self._keep_up(self.supervisor, began)
         finally:
             guard.close()
@@ -114,11 +116,11 @@ class _Cluster:
     async def _keep_up(self, supervisor: Supervisor, began: float) -> None:
         try:
             async with self._control(supervisor) as environment:
-                if await self._until_stop(self._start(supervisor, environment), supervisor.failed):
+                if await self.stopping.unless_stopped(self._start(supervisor, environment), supervisor.failed):
                     supervisor.started()
                     with reading_keys(self.keys, self._press) as are_read:
                         self._show_banner(time.monotonic() - began, keys=are_read)
-                        await self.stop.wait()
+                        await self.stopping.wait()
             self.log.write(UP, "stopping")
         finally:
             await supervisor.stop()
@@ -146,40 +148,10 @@ class _Cluster:
         elif key in "?hk\n":
             self.log.write(UP, keys_line(servers))
 
-    def _handle_signals(self) -> None:
-        self.log.on_broken = self._request_stop
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            asyncio.get_running_loop().add_signal_handler(number, self._request_stop)
-
-    def _request_stop(self) -> None:
-        if self.stop.is_set() and self.supervisor is not None:
-            self.supervisor.force_stop()
-        self.stop.set()
-
-    async def _until_stop(self, work: Awaitable[None], failed: asyncio.Future[str] | None = None) -> bool:
-        """Do ``work``; false if the stop came first.
-
-        Raises:
-            ShoalError: A failure came first, as ``failed``.
-        """
-        task, stop = asyncio.ensure_future(work), asyncio.create_task(self.stop.wait())
-        try:
-            await asyncio.wait({task, stop, *((failed,) if failed else ())}, return_when=asyncio.FIRST_COMPLETED)
-            if failed is not None and failed.done():
-                raise ShoalError(failed.result())
-            if not task.done():
-                return False
-            task.result()
-            return not self.stop.is_set()
-        finally:
-            for waiter in (task, stop):
-                waiter.cancel()
-            await asyncio.gather(task, stop, return_exceptions=True)
-
-    async def _check(self) -> None:
+    async def _check(self, guard: Guard) -> None:
         if self.plan.broker is None:
             await check_broker(self.plan.broker_url)
-        await check_app(self.plan, self.machine.python)
+        await check_app(self.plan, self.machine.python, guard)
 
     async def _start(self, supervisor: Supervisor, environment: Environment) -> None:
         """Start broker, servers and balancer, each when the ones before answer; servers with more ``environment``."""

@@ -42,7 +42,6 @@ class Job:
     log_level: str = "info"
     tls: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of ``run()``: ``ssl_certfile`` and so on."""
-    env_file: str | None = None
 
     control: int = -1
     """Descriptor of the socket to who has started this process; -1 if nobody has."""
@@ -75,5 +74,8 @@ class Job:
 
     @property
     def argv(self) -> tuple[str, ...]:
-        """The command of a process that does it. The words behind the module are for people who look at processes."""
-        return (sys.executable, "-m", "shoal.cli.worker", self.app)
+        """The command of a process that does it. The words behind the module are for people who look at processes.
+
+        ``-P``: a file of the application that is called as one of Python's own modules is not taken for that one.
+        """
+        return (sys.executable, "-P", "-m", "shoal.cli.worker", self.app)

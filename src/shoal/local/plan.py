@@ -164,8 +164,11 @@ def default_ports(count: int) -> tuple[int, ...]:
 
 
 def serve_argv(python: str, app: str, *arguments: str) -> tuple[str, ...]:
-    """Return the command line of ``shoal serve`` for ``app``."""
-    return (python, "-m", "shoal", "serve", app, *arguments)
+    """Return the command line of ``shoal serve`` for ``app``.
+
+    ``-P``: a file of the application that is called as one of Python's own modules is not taken for that one.
+    """
+    return (python, "-P", "-m", "shoal", "serve", app, *arguments)
 
 
 def make_plan(options: Options, machine: Machine) -> Plan:

@@ -23,9 +23,10 @@ class Stopping:
         """Called when it is asked for again: nobody wants to wait."""
 
     def handle_signals(self) -> None:
-        """Let SIGINT, SIGTERM and SIGHUP ask for it."""
+        """Let SIGINT, SIGTERM and SIGHUP ask for it. A SIGHUP that is ignored stays so: `nohup` has started this."""
         for number in SIGNALS:
-            asyncio.get_running_loop().add_signal_handler(number, self.ask)
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                asyncio.get_running_loop().add_signal_handler(number, self.ask)
 
     def ask(self) -> None:
         """Stop."""

@@ -16,6 +16,8 @@ import asyncio
 import contextlib
 import functools
 import os
+import secrets
+import signal
 import socket
 import subprocess
 import tempfile
@@ -26,6 +28,7 @@ from typing import Final, TextIO
 
 import msgspec
 
+from ..bus.base import label_of
 from ..errors import BrokerError, ConfigurationError
 from ..settings import parse_address
 from . import broker
@@ -122,16 +125,16 @@ class _Workers:
         self.stopping.handle_signals()
         found: list[Facts] = []
 
+        guard = Guard(self.directory)
+
         async def look() -> None:
-            found.append(await probe(self.job))
+            found.append(await probe(self.job, guard))
             self.notes.write(UP, *check(self.job, found[0]))
 
-        if not await self.stopping.unless_stopped(look()):
-            return
-        facts = found[0]
-        guard = Guard(self.directory)
         try:
-            await self._keep_up(facts, _Supervisor(self.notes, guard, _is_noise, stop_timeouts=STOP_TIMEOUTS))
+            if await self.stopping.unless_stopped(look()):
+                supervisor = _Supervisor(self.notes, guard, _is_noise, stop_timeouts=STOP_TIMEOUTS)
+                await self._keep_up(found[0], supervisor)
         finally:
             guard.close()
 
@@ -157,7 +160,7 @@ class _Workers:
             environment.append(("SHOAL_BROKER", url))
             await supervisor.start(process)
             await _answers(process.address)
-            self.notes.write(UP, f"the workers' broker is {url} ({process.product})")
+            self.notes.write(UP, f"the workers' broker is {label_of(url)} ({process.product}), for them alone")
         job = place(self.job, facts)
         for number, (name, control) in enumerate(supervisor.controls.items()):
             mine = replace(job, name=name, control=control.descriptor, own_port=job.own_port and job.own_port + number)
@@ -171,9 +174,10 @@ class _Workers:
     def _plan_broker(self, facts: Facts) -> tuple[str, Process]:
         machine = look_around(self.directory)
         process = plan_broker(Options(), machine)
-        Path(self.directory, "broker.conf").write_text(broker.broker_conf(process.address, self.directory))
+        password = secrets.token_hex(32)
+        Path(self.directory, "broker.conf").write_text(broker.broker_conf(process.address, self.directory, password))
         scheme = BROKER_SCHEMES["streams" if facts.recovers else "pubsub"]
-        return f"{scheme}://{process.address}", process
+        return f"{scheme}://:{password}@{process.address}", process
 
 
 def _worker(job: Job, environment: list[tuple[str, str]]) -> Process:
@@ -193,11 +197,14 @@ def _is_noise(process: Process, line: str) -> bool:
 
 
 async def _answers(address: Address) -> None:
-    async with asyncio.timeout(BROKER_TIMEOUT):
-        while True:
-            with contextlib.suppress(BrokerError):
-                return await broker.ping(address, timeout=1.0)
-            await asyncio.sleep(PROBE_EVERY)
+    try:
+        async with asyncio.timeout(BROKER_TIMEOUT):
+            while True:
+                with contextlib.suppress(BrokerError):
+                    return await broker.ping(address, timeout=1.0)
+                await asyncio.sleep(PROBE_EVERY)
+    except TimeoutError as error:
+        raise BrokerError(f"the workers' broker did not answer at {address} within {BROKER_TIMEOUT:g} s") from error
 
 
 def check(job: Job, facts: Facts) -> list[str]:
@@ -265,8 +272,8 @@ def address_towards(url: str) -> str:
         ) from error
 
 
-async def probe(job: Job) -> Facts:
-    """Load the application once, in a process of its own.
+async def probe(job: Job, guard: Guard | None = None) -> Facts:
+    """Load the application once, in a process of its own, which ``guard`` watches.
 
     Raises:
         ConfigurationError: It cannot be loaded or is no ASGI application; the text says why.
@@ -285,15 +292,19 @@ async def probe(job: Job) -> Facts:
         pass_fds=(control.descriptor,),
     )
     try:
+        if guard is not None:
+            guard.watch(process.pid)
         async with asyncio.timeout(APP_TIMEOUT):
             code = await process.wait()
         said = control.take()
     except TimeoutError as error:
         raise ConfigurationError(f"{job.app} did not load within {APP_TIMEOUT:g} s") from error
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)  # what it has started, too
+        await process.wait()
+        if guard is not None:
+            guard.forget(process.pid)
         control.close()
     if said.startswith(FAILED) or not said:
         reason = said[len(FAILED) :].decode("utf-8", "replace")

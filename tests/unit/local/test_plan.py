@@ -41,7 +41,7 @@ def test_by_default_four_servers_a_broker_and_haproxy_run() -> None:
 
 def test_a_server_knows_its_name_and_its_broker_before_it_imports_the_application() -> None:
     server = plan(app="shop:io").servers[1]
-    assert server.argv[:5] == ("/bin/python", "-m", "shoal", "serve", "shop:io")
+    assert server.argv[:6] == ("/bin/python", "-P", "-m", "shoal", "serve", "shop:io")
     assert argument(server, "--port") == argument(server, "--node") == "2222"
     environment = dict(server.environment)
     assert environment["SHOAL_NODE"] == "2222"
