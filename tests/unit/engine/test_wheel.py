@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.fuzz import examples
 
-from shoal.engine.wheel import Wheel
+from shoal.engine.wheel import AT_ONCE, Wheel
 from shoal.testing import Clock, async_test, run
 
 
@@ -184,3 +184,52 @@ async def test_a_deadline_that_has_passed_is_met_at_the_next_turn(late: float) -
     await clock.advance(0.1)
     assert len(item.calls) == 1
     wheel.close()
+
+
+@async_test
+async def test_a_crowd_that_is_due_at_once_leaves_others_their_turn() -> None:
+    """It is taken in parts; who leaves meanwhile is not called, and who is placed anew waits for that moment."""
+    clock, wheel = Clock.running(), Wheel(1.0)
+    seen: list[int] = []
+    left_out: list[Item] = []
+
+    def called() -> list[Item]:
+        return [item for item in items if item.calls]
+
+    def between() -> None:
+        seen.append(len(called()))
+        if not left_out:
+            left_out.extend([item for item in items if not item.calls][:2])
+            wheel.remove(left_out[0])
+            wheel.place(left_out[1], clock.now + 20)
+
+    def then() -> None:
+        if len(called()) % AT_ONCE == 1:
+            asyncio.get_running_loop().call_soon(between)
+
+    items = [Item(then) for _ in range(3 * AT_ONCE + 10)]
+    for item in items:
+        wheel.place(item, clock.now + 5.5)
+    await clock.advance(5.4)
+    assert called() == []
+    await clock.advance(1.5)
+    assert seen == [AT_ONCE, 2 * AT_ONCE, 3 * AT_ONCE, len(items) - 2]
+    gone, later = left_out
+    assert len(called()) == len(items) - 2
+    assert all(len(item.calls) == 1 for item in called())
+    assert (len(wheel), gone.slot) == (1, -1)
+    await clock.advance(21)
+    assert (len(later.calls), gone.calls, len(wheel)) == (1, [], 0)
+    wheel.close()
+
+
+@async_test
+async def test_it_can_be_closed_by_one_of_many_that_are_due() -> None:
+    clock, wheel = Clock.running(), Wheel(1.0)
+    items = [Item(wheel.close) for _ in range(AT_ONCE + 10)]
+    for item in items:
+        wheel.place(item, clock.now + 1)
+    await clock.advance(5)
+    assert len([item for item in items if item.calls]) == 1
+    assert all(item.slot == -1 for item in items)
+    assert len(wheel) == 0
