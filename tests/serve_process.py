@@ -28,20 +28,28 @@ class Serve:
         folder: where it runs, and where its output goes.
         environment: variables added, after all that begin with SHOAL_ were taken away.
         prelude: Python that runs in its first process, before the command.
+        command: `up` for a whole cluster in its place.
     """
 
     def __init__(
-        self, folder: Path, app: str, *arguments: str, environment: Mapping[str, str] = {}, prelude: str = ""
+        self,
+        folder: Path,
+        app: str,
+        *arguments: str,
+        environment: Mapping[str, str] = {},
+        prelude: str = "",
+        command: str = "serve",
     ) -> None:
         self.port = free_port()
         self.log = folder / "serve.log"
-        words = ["serve", app, *([] if "--uds" in arguments else ["--port", str(self.port)]), *arguments]
+        where = [] if "--uds" in arguments else ["--port", str(self.port)]
+        words = [command, *([] if command == "serve" else ["--app"]), app, *where, *arguments]
         start = f"{prelude}\nimport sys\nfrom shoal.cli import main\nmain(sys.argv[1:])"
-        command = [sys.executable, "-c", start] if prelude else [sys.executable, "-m", "shoal"]
+        program = [sys.executable, "-c", start] if prelude else [sys.executable, "-m", "shoal"]
         kept = {name: text for name, text in os.environ.items() if not name.startswith("SHOAL_")}
         with self.log.open("wb") as log:
             self.process = psutil.Popen(
-                [*command, *words],
+                [*program, *words],
                 cwd=folder,
                 env={**kept, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **environment},
                 stdin=subprocess.DEVNULL,

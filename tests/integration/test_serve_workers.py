@@ -14,6 +14,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -22,7 +23,7 @@ from tests.certificates import make_certificate
 from tests.interop.wire import case
 from tests.requirements import missing
 from tests.serve_process import Serve
-from tests.servers import HOST
+from tests.servers import HOST, free_port
 from websockets.asyncio.client import ClientConnection, connect, unix_connect
 from websockets.exceptions import ConnectionClosed
 
@@ -128,6 +129,20 @@ async def test_a_room_spans_the_workers(three: Serve) -> None:
     async with one_on_each(three, 3) as clients:
         assert sorted(clients) == ["w-1", "w-2", "w-3"]
         await all_hear(clients)
+
+
+def test_the_workers_broker_is_for_them_alone(three: Serve) -> None:
+    """Another user of the machine can do nothing there: it wants a password, which neither log nor command has."""
+    environment = three.workers()["w-1"].environ()
+    password = urlsplit(environment["SHOAL_BROKER"]).password
+    port = re.search(r"broker is redis://127\.0\.0\.1:(\d+) ", three.text)
+    assert password
+    assert port is not None
+    with socket.create_connection((HOST, int(port[1])), timeout=10) as stranger:
+        stranger.sendall(b"INFO\r\n")
+        assert stranger.makefile("rb").readline().startswith(b"-NOAUTH")
+    assert password not in three.text
+    assert password not in str([process.cmdline() for process in three.family()])
 
 
 @case
@@ -262,6 +277,22 @@ def test_one_that_cannot_start_again_is_tried_again_and_a_killed_command_leaves_
         assert len(server.family()) >= 3
         os.kill(server.process.pid, signal.SIGKILL)
         server.wait()
+
+
+@pytest.mark.parametrize("command", ["serve", "up"])
+def test_a_command_that_is_killed_while_the_application_loads_leaves_nothing(tmp_path: Path, command: str) -> None:
+    """Neither that process, nor what it has started, nor a folder."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    (tmp_path / "mine.py").write_text("import subprocess\nsubprocess.run(['sleep', '60'])\n")
+    environment = {"TMPDIR": str(temporary)}
+    words = ["--workers", "2"] if command == "serve" else ["--balancer", "kernel", "--ports", str(free_port())]
+    with Serve(tmp_path, "mine:io", *words, environment=environment, command=command) as server:
+        server.until(lambda: len(server.family()) >= 3)  # the guard, the process that loads, and `sleep`
+        assert list(temporary.iterdir())
+        os.kill(server.process.pid, signal.SIGKILL)
+        server.wait()
+        server.until(lambda: not list(temporary.iterdir()))
 
 
 NO_STOCK = """

@@ -57,8 +57,11 @@ def broker_argv(program: str, conf: str) -> tuple[str, ...]:
     return (program, conf)
 
 
-def broker_conf(address: Address, directory: str) -> str:
-    """Return the broker's configuration. Nothing is ever written to disk, and only this machine can connect."""
+def broker_conf(address: Address, directory: str, password: str = "") -> str:
+    """Return the broker's configuration. Nothing is ever written to disk, and only this machine can connect.
+
+    ``password``: who does not know it, another user of the machine for instance, can do nothing there.
+    """
     return (
         f"bind {address.host}\n"
         f"port {address.port}\n"
@@ -67,7 +70,7 @@ def broker_conf(address: Address, directory: str) -> str:
         "appendonly no\n"
         "daemonize no\n"
         "loglevel notice\n"
-        "tcp-backlog 511\n"
+        "tcp-backlog 511\n" + (f"requirepass {password}\n" if password else "")
     )
 
 

@@ -6,17 +6,20 @@ Everything here asks and nothing is left running. What the answers mean is decid
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import grp
 import os
 import pwd
 import resource
 import shutil
+import signal
 import socket
 
 from ..errors import ConfigurationError
 from .address import Address
 from .broker import broker_address, find_broker, ping
+from .guard import Guard
 from .plan import Machine, Plan, serve_argv
 
 __all__ = ["check_app", "check_broker", "check_ports", "http_status", "look_around", "raise_file_limit"]
@@ -111,8 +114,8 @@ def _option_for(name: str) -> str:
     return "--broker-port" if name == "broker" else "--ports" if name.isdecimal() else "--port"
 
 
-async def check_app(plan: Plan, python: str) -> None:
-    """Load the application once, in a process of its own.
+async def check_app(plan: Plan, python: str, guard: Guard | None = None) -> None:
+    """Load the application once, in a process of its own, which ``guard`` watches.
 
     Raises:
         ConfigurationError: It cannot be loaded or is no ASGI application; the text says why.
@@ -126,14 +129,18 @@ async def check_app(plan: Plan, python: str) -> None:
         env=os.environ | dict(plan.servers[0].environment),
     )
     try:
+        if guard is not None:
+            guard.watch(process.pid)
         async with asyncio.timeout(APP_TIMEOUT):
             _, stderr = await process.communicate()
     except TimeoutError as error:
         raise ConfigurationError(f"{plan.app} did not load within {APP_TIMEOUT:g} s") from error
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)  # what it has started, too
+        await process.wait()
+        if guard is not None:
+            guard.forget(process.pid)
     if process.returncode:
         lines = stderr.decode("utf-8", "replace").strip().splitlines() or [f"exit code {process.returncode}"]
         raise ConfigurationError(lines[-1].removeprefix("shoal: "))

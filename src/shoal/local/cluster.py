@@ -103,10 +103,10 @@ class _Cluster:
         began = time.monotonic()
         self.log.on_broken = self.stopping.ask
         self.stopping.handle_signals()
-        if not await self.stopping.unless_stopped(self._check()):
-            return
         guard = Guard(self.machine.directory)
         try:
+            if not await self.stopping.unless_stopped(self._check(guard)):
+                return
             self.supervisor = Supervisor(self.log, guard, self._is_noise)
             self.stopping.on_second = self.supervisor.force_stop
             await self._keep_up(self.supervisor, began)
@@ -148,10 +148,10 @@ class _Cluster:
         elif key in "?hk\n":
             self.log.write(UP, keys_line(servers))
 
-    async def _check(self) -> None:
+    async def _check(self, guard: Guard) -> None:
         if self.plan.broker is None:
             await check_broker(self.plan.broker_url)
-        await check_app(self.plan, self.machine.python)
+        await check_app(self.plan, self.machine.python, guard)
 
     async def _start(self, supervisor: Supervisor, environment: Environment) -> None:
         """Start broker, servers and balancer, each when the ones before answer; servers with more ``environment``."""

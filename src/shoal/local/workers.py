@@ -16,6 +16,8 @@ import asyncio
 import contextlib
 import functools
 import os
+import secrets
+import signal
 import socket
 import subprocess
 import tempfile
@@ -122,16 +124,16 @@ class _Workers:
         self.stopping.handle_signals()
         found: list[Facts] = []
 
+        guard = Guard(self.directory)
+
         async def look() -> None:
-            found.append(await probe(self.job))
+            found.append(await probe(self.job, guard))
             self.notes.write(UP, *check(self.job, found[0]))
 
-        if not await self.stopping.unless_stopped(look()):
-            return
-        facts = found[0]
-        guard = Guard(self.directory)
         try:
-            await self._keep_up(facts, _Supervisor(self.notes, guard, _is_noise, stop_timeouts=STOP_TIMEOUTS))
+            if await self.stopping.unless_stopped(look()):
+                supervisor = _Supervisor(self.notes, guard, _is_noise, stop_timeouts=STOP_TIMEOUTS)
+                await self._keep_up(found[0], supervisor)
         finally:
             guard.close()
 
@@ -153,11 +155,13 @@ class _Workers:
     async def _start(self, facts: Facts, supervisor: _Supervisor) -> None:
         environment: list[tuple[str, str]] = []
         if facts.needs_broker:
-            url, process = self._plan_broker(facts)
-            environment.append(("SHOAL_BROKER", url))
+            scheme, password, process = self._plan_broker(facts)
+            environment.append(("SHOAL_BROKER", f"{scheme}://:{password}@{process.address}"))
             await supervisor.start(process)
             await _answers(process.address)
-            self.notes.write(UP, f"the workers' broker is {url} ({process.product})")
+            self.notes.write(
+                UP, f"the workers' broker is {scheme}://{process.address} ({process.product}), theirs alone"
+            )
         job = place(self.job, facts)
         for number, (name, control) in enumerate(supervisor.controls.items()):
             mine = replace(job, name=name, control=control.descriptor, own_port=job.own_port and job.own_port + number)
@@ -168,12 +172,13 @@ class _Workers:
         """A worker that is to replace one that died. The others serve on, and it is tried again."""
         self.notes.write(UP, f"{name} cannot start: {reason}")
 
-    def _plan_broker(self, facts: Facts) -> tuple[str, Process]:
+    def _plan_broker(self, facts: Facts) -> tuple[str, str, Process]:
         machine = look_around(self.directory)
         process = plan_broker(Options(), machine)
-        Path(self.directory, "broker.conf").write_text(broker.broker_conf(process.address, self.directory))
+        password = secrets.token_hex(32)
+        Path(self.directory, "broker.conf").write_text(broker.broker_conf(process.address, self.directory, password))
         scheme = BROKER_SCHEMES["streams" if facts.recovers else "pubsub"]
-        return f"{scheme}://{process.address}", process
+        return scheme, password, process
 
 
 def _worker(job: Job, environment: list[tuple[str, str]]) -> Process:
@@ -193,11 +198,14 @@ def _is_noise(process: Process, line: str) -> bool:
 
 
 async def _answers(address: Address) -> None:
-    async with asyncio.timeout(BROKER_TIMEOUT):
-        while True:
-            with contextlib.suppress(BrokerError):
-                return await broker.ping(address, timeout=1.0)
-            await asyncio.sleep(PROBE_EVERY)
+    try:
+        async with asyncio.timeout(BROKER_TIMEOUT):
+            while True:
+                with contextlib.suppress(BrokerError):
+                    return await broker.ping(address, timeout=1.0)
+                await asyncio.sleep(PROBE_EVERY)
+    except TimeoutError as error:
+        raise BrokerError(f"the workers' broker did not answer at {address} within {BROKER_TIMEOUT:g} s") from error
 
 
 def check(job: Job, facts: Facts) -> list[str]:
@@ -265,8 +273,8 @@ def address_towards(url: str) -> str:
         ) from error
 
 
-async def probe(job: Job) -> Facts:
-    """Load the application once, in a process of its own.
+async def probe(job: Job, guard: Guard | None = None) -> Facts:
+    """Load the application once, in a process of its own, which ``guard`` watches.
 
     Raises:
         ConfigurationError: It cannot be loaded or is no ASGI application; the text says why.
@@ -285,15 +293,19 @@ async def probe(job: Job) -> Facts:
         pass_fds=(control.descriptor,),
     )
     try:
+        if guard is not None:
+            guard.watch(process.pid)
         async with asyncio.timeout(APP_TIMEOUT):
             code = await process.wait()
         said = control.take()
     except TimeoutError as error:
         raise ConfigurationError(f"{job.app} did not load within {APP_TIMEOUT:g} s") from error
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)  # what it has started, too
+        await process.wait()
+        if guard is not None:
+            guard.forget(process.pid)
         control.close()
     if said.startswith(FAILED) or not said:
         reason = said[len(FAILED) :].decode("utf-8", "replace")

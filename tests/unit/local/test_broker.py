@@ -12,6 +12,8 @@ from shoal.local.broker import broker_address, broker_conf, hide_password, is_no
 def test_the_broker_is_reached_over_loopback_only_and_writes_nothing() -> None:
     lines = broker_conf(Address("127.0.0.1", 40123), "/private").splitlines()
     assert {"bind 127.0.0.1", "port 40123", 'save ""', "appendonly no", 'dir "/private"'} <= set(lines)
+    assert not any(line.startswith("requirepass") for line in lines)
+    assert "requirepass hush" in broker_conf(Address("127.0.0.1", 40123), "/private", "hush").splitlines()
 
 
 @pytest.mark.parametrize(
