@@ -221,6 +221,23 @@ def test_what_cannot_be_is_one_line(
     assert words.format(taken=taken) in err
 
 
+NO_WATCH = """
+import watchfiles
+async def awatch(*directories, **options):
+    raise OSError("OS file watch limit reached")
+    yield
+watchfiles.awatch = awatch
+"""
+
+
+def test_files_that_cannot_be_watched_end_the_command(tmp_path: Path) -> None:
+    """In one line, and no server is left."""
+    (tmp_path / "shop.py").write_text(SHOP)
+    with Serve(tmp_path, "shop:make", "--factory", "--reload", prelude=NO_WATCH) as server:
+        assert server.refusal() == "shoal: cannot watch .: OS file watch limit reached"
+        assert "Traceback" not in server.text
+
+
 @pytest.mark.parametrize(
     ("options", "missing", "words"),
     [

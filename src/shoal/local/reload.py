@@ -129,8 +129,11 @@ class _Reloader:
             return usual(change, path) and self.watch.counts(path)
 
         directories = self.watch.directories or [os.getcwd()]
-        async for found in awatch(*directories, watch_filter=counts, debounce=200, stop_event=self.stopping.asked):
-            yield sorted(path for _, path in found)
+        try:
+            async for found in awatch(*directories, watch_filter=counts, debounce=200, stop_event=self.stopping.asked):
+                yield sorted(path for _, path in found)
+        except OSError as error:  # there are more directories than the system watches for one user, say
+            raise ConfigurationError(f"cannot watch {', '.join(map(_name, directories))}: {error}") from error
 
     async def _start(self) -> None:
         self._is_expected = self.stopping.asked.is_set()
