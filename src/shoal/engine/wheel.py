@@ -17,8 +17,8 @@ __all__ = ["Timed", "Wheel"]
 
 log: Final = logging.getLogger("shoal.engine")
 
-# Actions in one turn of the loop. A crowd that came at once is due at once, and thousands of pings in a row would hold up
-# everybody for as long as they take, some 7 microseconds each.
+# Actions in one turn of the loop. A crowd that came at once is due at once, and thousands of pings in a row would hold
+# up everybody for as long as they take, some 7 microseconds each.
 AT_ONCE: Final = 256
 
 
@@ -34,7 +34,7 @@ class Wheel:
     """A timer wheel. On another event loop it begins anew: what was placed on the one before is forgotten.
 
     Args:
-        resolution: Width of a bucket in seconds. A deadline is met at most this much late, but for what a crowd's takes.
+        resolution: Width of a bucket in seconds. A deadline is met at most this much late, unless a crowd is due.
         home: Told of each event loop that the wheel is used on.
     """
 

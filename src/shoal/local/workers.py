@@ -28,7 +28,6 @@ from typing import Final, TextIO
 
 import msgspec
 
-from ..bus.base import label_of
 from ..errors import BrokerError, ConfigurationError
 from ..settings import parse_address
 from . import broker
@@ -156,11 +155,13 @@ class _Workers:
     async def _start(self, facts: Facts, supervisor: _Supervisor) -> None:
         environment: list[tuple[str, str]] = []
         if facts.needs_broker:
-            url, process = self._plan_broker(facts)
-            environment.append(("SHOAL_BROKER", url))
+            scheme, password, process = self._plan_broker(facts)
+            environment.append(("SHOAL_BROKER", f"{scheme}://:{password}@{process.address}"))
             await supervisor.start(process)
             await _answers(process.address)
-            self.notes.write(UP, f"the workers' broker is {label_of(url)} ({process.product}), for them alone")
+            self.notes.write(
+                UP, f"the workers' broker is {scheme}://{process.address} ({process.product}), theirs alone"
+            )
         job = place(self.job, facts)
         for number, (name, control) in enumerate(supervisor.controls.items()):
             mine = replace(job, name=name, control=control.descriptor, own_port=job.own_port and job.own_port + number)
@@ -171,13 +172,13 @@ class _Workers:
         """A worker that is to replace one that died. The others serve on, and it is tried again."""
         self.notes.write(UP, f"{name} cannot start: {reason}")
 
-    def _plan_broker(self, facts: Facts) -> tuple[str, Process]:
+    def _plan_broker(self, facts: Facts) -> tuple[str, str, Process]:
         machine = look_around(self.directory)
         process = plan_broker(Options(), machine)
         password = secrets.token_hex(32)
         Path(self.directory, "broker.conf").write_text(broker.broker_conf(process.address, self.directory, password))
         scheme = BROKER_SCHEMES["streams" if facts.recovers else "pubsub"]
-        return f"{scheme}://:{password}@{process.address}", process
+        return scheme, password, process
 
 
 def _worker(job: Job, environment: list[tuple[str, str]]) -> Process:
