@@ -15,6 +15,8 @@ import resource
 import shutil
 import signal
 import socket
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 from ..errors import ConfigurationError
 from .address import Address
@@ -22,7 +24,15 @@ from .broker import broker_address, find_broker, ping
 from .guard import Guard
 from .plan import Machine, Plan, serve_argv
 
-__all__ = ["check_app", "check_broker", "check_ports", "http_status", "look_around", "raise_file_limit"]
+__all__ = [
+    "check_app",
+    "check_broker",
+    "check_ports",
+    "http_status",
+    "loading",
+    "look_around",
+    "raise_file_limit",
+]
 
 APP_TIMEOUT = 60.0
 """Seconds that loading an application may take."""
@@ -114,33 +124,47 @@ def _option_for(name: str) -> str:
     return "--broker-port" if name == "broker" else "--ports" if name.isdecimal() else "--port"
 
 
-async def check_app(plan: Plan, python: str, guard: Guard | None = None) -> None:
-    """Load the application once, in a process of its own, which ``guard`` watches.
+@contextlib.asynccontextmanager
+async def loading(
+    app: str, argv: Sequence[str], guard: Guard | None, **options: Any
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A process that loads an application, for as long as that may take. Afterwards it is gone, with what it started.
+
+    Args:
+        app: The application, as in ``app:io``.
+        argv: The process's command line.
+        guard: Watches the process.
+        options: Of :func:`asyncio.create_subprocess_exec`.
 
     Raises:
-        ConfigurationError: It cannot be loaded or is no ASGI application; the text says why.
+        ConfigurationError: It takes too long.
     """
-    process = await asyncio.create_subprocess_exec(
-        *serve_argv(python, plan.app, "--check"),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,
-        env=os.environ | dict(plan.servers[0].environment),
-    )
+    quiet = {"stdin": asyncio.subprocess.DEVNULL, "stdout": asyncio.subprocess.DEVNULL, "start_new_session": True}
+    process = await asyncio.create_subprocess_exec(*argv, **quiet | options)
     try:
         if guard is not None:
             guard.watch(process.pid)
         async with asyncio.timeout(APP_TIMEOUT):
-            _, stderr = await process.communicate()
+            yield process
     except TimeoutError as error:
-        raise ConfigurationError(f"{plan.app} did not load within {APP_TIMEOUT:g} s") from error
+        raise ConfigurationError(f"{app} did not load within {APP_TIMEOUT:g} s") from error
     finally:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)  # what it has started, too
         await process.wait()
         if guard is not None:
             guard.forget(process.pid)
+
+
+async def check_app(plan: Plan, python: str, guard: Guard | None = None) -> None:
+    """Load the application once, in a process of its own, which ``guard`` watches.
+
+    Raises:
+        ConfigurationError: It cannot be loaded or is no ASGI application; the text says why.
+    """
+    argv, environment = serve_argv(python, plan.app, "--check"), os.environ | dict(plan.servers[0].environment)
+    async with loading(plan.app, argv, guard, stderr=asyncio.subprocess.PIPE, env=environment) as process:
+        _, stderr = await process.communicate()
     if process.returncode:
         lines = stderr.decode("utf-8", "replace").strip().splitlines() or [f"exit code {process.returncode}"]
         raise ConfigurationError(lines[-1].removeprefix("shoal: "))

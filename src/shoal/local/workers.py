@@ -17,7 +17,6 @@ import contextlib
 import functools
 import os
 import secrets
-import signal
 import socket
 import subprocess
 import tempfile
@@ -32,7 +31,7 @@ from ..errors import BrokerError, ConfigurationError
 from ..settings import parse_address
 from . import broker
 from .address import Address
-from .checks import APP_TIMEOUT, look_around
+from .checks import loading, look_around
 from .control import Control
 from .guard import Guard
 from .job import FAILED, Job
@@ -283,29 +282,12 @@ async def probe(job: Job, guard: Guard | None = None) -> Facts:
     name, text = replace(job, is_probe=True, control=control.descriptor).told()
     environment: dict[str, str] = os.environ | {name: text}
     environment.pop("SHOAL_ADVERTISE", None)  # what is left is the code's
-    process = await asyncio.create_subprocess_exec(
-        *job.argv,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        env=environment,
-        pass_fds=(control.descriptor,),
-    )
+    options = {"stderr": subprocess.DEVNULL, "env": environment, "pass_fds": (control.descriptor,)}
     try:
-        if guard is not None:
-            guard.watch(process.pid)
-        async with asyncio.timeout(APP_TIMEOUT):
+        async with loading(job.app, job.argv, guard, **options) as process:
             code = await process.wait()
         said = control.take()
-    except TimeoutError as error:
-        raise ConfigurationError(f"{job.app} did not load within {APP_TIMEOUT:g} s") from error
     finally:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)  # what it has started, too
-        await process.wait()
-        if guard is not None:
-            guard.forget(process.pid)
         control.close()
     if said.startswith(FAILED) or not said:
         reason = said[len(FAILED) :].decode("utf-8", "replace")
