@@ -309,3 +309,38 @@ def test_a_broker_that_takes_nothing(reason: str, caplog: pytest.LogCaptureFixtu
     test()
     told = [each.getMessage() for each in caplog.records if reason in each.getMessage()]
     assert 1 <= len(told) <= (2 if reason == "NOPERM" else 1), told  # no right to this command, and to that one
+
+
+def test_a_broker_that_is_still_loading(caplog: pytest.LogCaptureFixture) -> None:
+    """It was started again and reads what it has on disk for a while: one line, not ready, and nothing is lost."""
+    slowly = ("--key-load-delay", "2000", "--loading-process-events-interval-bytes", "1024")  # µs for each key
+
+    @real_time
+    async def test() -> None:
+        with Broker(options=slowly) as broker:
+            async with cluster(broker, "loads", "a") as (a,):
+                anna = await a.connect()
+                broker.command("EVAL", "for i = 1, 1000 do redis.call('SET', 'key' .. i, i) end", "0")
+                assert broker.command("SAVE") == b"+OK\r\n"
+                broker.kill()
+                starting = asyncio.create_task(asyncio.to_thread(broker.start))
+                await until(lambda: "LOADING" in caplog.text)
+                a.io.emit("n", 1)
+                looked = 0
+                while True:
+                    reason = a.io.not_ready()
+                    if b"LOADING" not in broker.command("PING"):
+                        break
+                    assert reason is not None
+                    looked += 1
+                    await asyncio.sleep(0.01)
+                assert looked
+                await starting
+                a.io.emit("n", 2)
+                await until(lambda: len(anna.received) == 2, 20)
+                assert events(anna) == [("n", 1), ("n", 2)]
+                await until(lambda: a.io.not_ready() is None)
+
+    test()
+    told = [each.getMessage() for each in caplog.records if "LOADING" in each.getMessage()]
+    assert len(told) == 1, told

@@ -24,7 +24,9 @@ from ..protocol.frames import apply_mask, parse_header
 
 __all__ = ["FrameReader"]
 
-TEXT, BINARY, CLOSE = 0x81, 0x82, 0x88
+TEXT: Final = 0x81
+BINARY: Final = 0x82
+CLOSE: Final = 0x88
 # What clients usually close with (RFC 6455 section 7.4.1): no code, "normal closure", "going away".
 USUAL_CLOSES: Final = frozenset({b"", b"\x03\xe8", b"\x03\xe9"})
 MESSAGE: Final = b"4"
