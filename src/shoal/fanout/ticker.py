@@ -214,6 +214,11 @@ class Ticker:
         dirty, self._dirty = self._dirty, []
         self._writer.write_each(dirty)
 
+    def write_now(self) -> None:
+        """Write what was collected so far, if anything was."""
+        if self._scheduled:
+            self._flush_early()
+
     def _write_through(self, batch: Batch) -> None:
         """The short cut for a turn in which nothing but one batch was emitted: nothing is laid into an outbox."""
         self._writer.write_all(batch.members.values(), b"".join(batch.frames), batch.packets)

@@ -17,7 +17,6 @@ import msgspec
 
 from ..errors import ConfigurationError, ShoalError
 from .events import ALIASES, ANY, LIBRARY_EVENTS, check_handler
-from .runners import Kind
 
 __all__ = ["ANY", "NO_ACK", "BadArguments", "Handler", "HandlerTable", "Handlers", "as_args", "as_value", "is_async"]
 
@@ -58,8 +57,8 @@ class BadArguments(ShoalError):
     """An event came with arguments that its handler does not take."""
 
 
-class Handler(Kind):
-    """One function that is called for an event. For the runners, a kind of job: its calls wait, or they do not.
+class Handler:
+    """One function that is called for an event.
 
     Args:
         function: Plain or async.
@@ -77,7 +76,6 @@ class Handler(Kind):
         concurrent: bool = False,
         call: Callable[..., Any] | None = None,
     ) -> None:
-        super().__init__()
         if not callable(function):
             raise ConfigurationError(f"{function!r} is no function")
         self.registered: Callable[..., Any] = function
@@ -211,7 +209,7 @@ class HandlerTable:
 class Handlers:
     """All handlers of one namespace. Children of a dynamic namespace share those of their parent."""
 
-    __slots__ = ("incoming", "leaving", "library", "middleware", "server_side", "several")
+    __slots__ = ("incoming", "library", "middleware", "server_side")
 
     def __init__(self) -> None:
         self.incoming: HandlerTable = HandlerTable()
@@ -220,10 +218,6 @@ class Handlers:
         """Of the library's other events, apart: no client's event is looked up here."""
         self.middleware: list[Handler] = []
         """Called with each new socket, in order."""
-        self.leaving: Kind = Kind()
-        """Calls of the disconnect handlers."""
-        self.several: Kind = Kind()
-        """Events that are not for one handler alone."""
         self.server_side: HandlerTable = HandlerTable()
         """Of what other servers send."""
 

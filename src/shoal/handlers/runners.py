@@ -1,11 +1,11 @@
 """Run many short coroutines without a task for each.
 
-A coroutine handler that never waits should cost little more than a plain function, and a task costs more than the whole
-rest of an event. So one standing task, the runner, awaits the turn's coroutines one after another. One that does wait
-keeps its runner, which is then its task for good, and the others go on with another. To see that takes turns of the
-loop; so what is of a kind that was seen to wait gets a runner of its own at once, an idle one as a rule. Each coroutine
-thus runs inside one real task from beginning to end, as ``asyncio.timeout`` and task groups need it; a context variable
-that it sets retires the runner, so that nothing leaks into the next. Nothing here knows what is run.
+To make a task costs more than most of what a coroutine handler does. So tasks are kept, the runners. What a turn of the
+loop brings is begun at the start of the next one, in order: a runner awaits one coroutine after another, and where one
+waits, that runner is its own until it ends, and another idle one goes on with the rest. So each coroutine runs inside
+one real task from beginning to end, as ``asyncio.timeout`` and task groups need it, and none holds up those behind it.
+A context variable that it sets retires the runner, and so does a cancellation: nothing leaks into the next. Nothing
+here knows what is run.
 """
 
 from __future__ import annotations
@@ -13,173 +13,180 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import types
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Final
 
-__all__ = ["Kind", "Runners"]
+__all__ = ["Runners"]
 
 log: Final = logging.getLogger("shoal.server")
 
 Job = Coroutine[Any, Any, None]
+Step = Callable[[asyncio.Future[Any]], object]
+"""Goes on with a task that waits, given a future that is done."""
 
 # Idle runners kept for the next burst; each is a task that waits for nothing.
 MAX_IDLE: Final = 256
-# So many jobs get a runner of their own once one of their kind has waited; then one shows whether they still do.
-ALONE: Final = 32
+# So many jobs are begun in one turn of the loop, the others in those that follow. What many coroutines under way touch
+# does not fit into a processor's caches.
+AT_ONCE: Final = 64
 
 
-class Kind:
-    """What jobs have in common: the same function is called, so they wait, or they do not."""
+def nothing() -> None:
+    """Nobody wants to know."""
 
-    __slots__ = ("alone",)
 
-    def __init__(self) -> None:
-        self.alone: int = 0
-        """How many more get a runner of their own."""
+class Runner:
+    """A task that does one job after another, and awaits a future in between."""
+
+    __slots__ = ("_pool", "context", "step", "waiter")
+
+    step: Step
+    waiter: asyncio.Future[None]
+    """What it awaits while it is idle."""
+
+    def __init__(self, pool: Runners, context: contextvars.Context) -> None:
+        self._pool = pool
+        self.context = context
+
+    async def run(self) -> None:
+        """What the task does."""
+        await self._run()
+
+    @types.coroutine
+    def _run(self) -> Generator[asyncio.Future[None], None, None]:
+        # A generator waits for its future by a yield alone, where an ``await`` would make an iterator of it each time.
+        # And it goes on when the task does; that iterator would look first whether the future is done.
+        pool, context, task = self._pool, self.context, asyncio.current_task()
+        assert task is not None
+        jobs, idle, create_future = pool.jobs, pool.idle, pool.loop.create_future
+        before = context.copy()
+        waiter: asyncio.Future[None] = FirstWaiter(self, pool.loop)
+        while True:
+            while jobs and pool.left:
+                pool.left -= 1
+                try:
+                    yield from jobs.popleft()
+                except Exception:
+                    log.exception("a coroutine failed")
+                if context != before or task.cancelling():
+                    return
+            if len(idle) >= MAX_IDLE:
+                return
+            self.waiter = waiter
+            idle.append(self)
+            waiter._asyncio_future_blocking = True
+            yield waiter
+            waiter = create_future()
+
+
+class FirstWaiter(asyncio.Future[None]):
+    """What a runner awaits when it is idle for the first time. Learns the task's step.
+
+    A task leaves its step with the future that it awaits, and the loop calls it one turn after that is done. Whoever
+    has it may do so, too, as long as the task waits and no other one runs.
+    """
+
+    def __init__(self, runner: Runner, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop=loop)
+        self._runner = runner
+
+    def add_done_callback(self, step: Callable[[Any], object], *, context: contextvars.Context | None = None) -> None:
+        self._runner.step = step
+        super().add_done_callback(step, context=context)
 
 
 class Runners:
-    """A pool of runners. Belongs to one event loop."""
+    """A pool of runners. Belongs to one event loop.
 
-    __slots__ = ("_context", "_holder", "_idle", "_jobs", "_kind", "_loop", "_tasks", "_watching")
+    Args:
+        after: Called when the jobs of a turn have been begun, and once more when those that only let others go first
+            have gone on: what they have emitted can be written.
+    """
 
-    def __init__(self) -> None:
-        self._jobs: deque[tuple[Job, Kind | None]] = deque()
-        self._idle: list[asyncio.Future[Job | None]] = []
+    __slots__ = ("_after", "_context", "_done", "_scheduled", "_tasks", "idle", "jobs", "left", "loop")
+
+    loop: asyncio.AbstractEventLoop
+    _done: asyncio.Future[None]
+
+    def __init__(self, after: Callable[[], None] = nothing) -> None:
+        self._after = after
+        self.jobs: deque[Job] = deque()
+        """Those that have not begun."""
+        self.idle: list[Runner] = []
+        self.left = 0
+        """How many more may begin in this turn."""
+        self._scheduled = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self._loop: asyncio.AbstractEventLoop | None = None
         # Of where the server was made: what middleware set for the first client is not for the handlers of all others.
         self._context = contextvars.copy_context()
-        self._holder: object | None = None
-        """The runner that takes jobs; it is woken already, or at work."""
-        self._kind: Kind | None = None
-        """Of the job that the holder took last."""
-        self._watching = False
 
     def __len__(self) -> int:
         """How many coroutines wait or run."""
-        return len(self._jobs) + len(self._tasks) - len(self._idle)
+        return len(self.jobs) + len(self._tasks) - len(self.idle)
 
     def coroutines(self) -> list[Any]:
         """Those of the runners, each with the job that it awaits. For looking at, where something takes too long."""
         return [task.get_coro() for task in self._tasks]
 
-    def submit(self, job: Job, kind: Kind | None = None) -> None:
+    def submit(self, job: Job) -> None:
         """Run a coroutine, soon. It must handle its own exceptions; one that escapes is logged."""
-        if kind is not None and kind.alone:
-            kind.alone -= 1
-            if not self._wake_idle(job):
-                self._start(object(), job)
-        else:
-            self._jobs.append((job, kind))
-            if self._holder is None:
-                self._wake()
+        self.jobs.append(job)
+        if not self._scheduled:
+            self._schedule()
 
     def interrupt(self) -> None:
-        """Cancel what runs. What waits for its turn, and what is submitted at the end of the others, still runs."""
-        self._holder = None
-        self._idle.clear()
+        """Cancel what runs. What has not begun, and what is submitted at the end of the others, still runs."""
+        self.idle.clear()
         for task in list(self._tasks):
             task.cancel()
-        if self._jobs:
-            self._wake()
 
     async def close(self) -> None:
         """Cancel everything and wait for it. What is submitted afterwards runs on the loop of that time."""
-        while self._tasks or self._jobs:  # again for what a cancelled one submits at its end
-            self._holder = self._loop = None
-            while self._jobs:
-                self._jobs.popleft()[0].close()
+        while self._tasks or self.jobs:  # again for what a cancelled one submits at its end
+            self.idle.clear()
+            while self.jobs:
+                self.jobs.popleft().close()
             tasks = list(self._tasks)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        self._idle.clear()
-        self._holder = self._loop = self._kind = None
-        self._watching = False
+        self._scheduled = False
 
-    def _wake(self) -> None:
-        """Give the jobs to a runner, and look a moment later whether it got stuck in one."""
-        self._holder = self._wake_idle(None)
-        if self._holder is None:
-            self._holder = object()
-            self._start(self._holder)
-        if not self._watching:
-            self._watch()
+    def _schedule(self) -> None:
+        if not self._tasks:
+            self.loop = asyncio.get_running_loop()
+            self._done = self.loop.create_future()
+            self._done.set_result(None)
+        self._scheduled = True
+        self.loop.call_soon(self._begin)
 
-    def _wake_idle(self, job: Job | None) -> asyncio.Future[Job | None] | None:
-        """Let an idle runner do a job of its own, or take those that wait. Returns its token, if there is one."""
-        idle = self._idle
-        while idle:
-            waiter = idle.pop()
-            if not waiter.done():  # a cancelled runner leaves a cancelled waiter
-                waiter.set_result(job)
-                return waiter
-        return None
+    def _begin(self) -> None:
+        """Let runners begin what was submitted."""
+        self._scheduled = False
+        self.left = AT_ONCE
+        idle, under_way = self.idle, len(self._tasks) - len(self.idle)
+        while self.jobs and self.left and idle:
+            runner = idle.pop()
+            if not runner.waiter.done():  # it is if somebody has kept its task, and cancels it
+                runner.context.run(runner.step, self._done)
+        if not idle:
+            for _ in range(min(len(self.jobs), self.left)):
+                self._start()
+        self._after()
+        if len(self._tasks) - len(idle) > under_way:
+            self.loop.call_soon(self._after)  # behind the next steps of what waits for one turn of the loop
+        if self.jobs:
+            self._schedule()
 
-    def _start(self, token: object, job: Job | None = None) -> None:
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()
-        task = self._loop.create_task(self._run(token, job), context=self._context.copy())
+    def _start(self) -> None:
+        context = self._context.copy()
+        task = self.loop.create_task(Runner(self, context).run(), context=context)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        if job is not None:
-            task.add_done_callback(lambda _: job.close())  # cancelled before it began
+        task.add_done_callback(self._ended)
 
-    def _watch(self) -> None:
-        self._watching = True
-        assert self._loop is not None
-        # Behind the runner's own wake-up in the loop's queue, so it finds the runner idle or stuck. A future's
-        # callback is scheduled by set_result, and the task's step by that: hence two turns.
-        self._loop.call_soon(self._loop.call_soon, self._relieve, self._holder)
-
-    def _relieve(self, holder: object) -> None:
-        """If the runner that was woken waits inside a job, let another one take the rest."""
-        self._watching = False
-        if self._holder is None:
-            return
-        if self._holder is not holder:
-            self._watch()  # another one took over meanwhile, and has not been looked at
-            return
-        self._holder = None
-        if self._kind is not None:
-            self._kind.alone = ALONE
-        if self._jobs:
-            self._wake()
-
-    async def _run(self, token: object, job: Job | None) -> None:
-        context = contextvars.copy_context()
-        jobs = self._jobs
-        while True:
-            if job is None:
-                if not jobs or self._holder is not token:
-                    if self._holder is token:
-                        self._holder = None
-                    if self._loop is None or len(self._idle) >= MAX_IDLE:
-                        return  # closed, or one too many
-                    token = waiter = self._loop.create_future()
-                    self._idle.append(waiter)
-                    try:
-                        job = await waiter
-                    except asyncio.CancelledError:
-                        if waiter.done() and not waiter.cancelled() and (given := waiter.result()) is not None:
-                            given.close()  # cancelled before it began
-                        raise
-                    continue
-                job, self._kind = jobs.popleft()
-            try:
-                await job
-            except Exception:
-                log.exception("a coroutine failed")
-            job = None
-            if contextvars.copy_context() != context:
-                self._retire(token)
-                return
-
-    def _retire(self, token: object) -> None:
-        """A job changed this task's context: no other job may see that."""
-        if self._holder is token:
-            self._holder = None
-            if self._jobs:
-                self._wake()
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            self.idle[:] = [runner for runner in self.idle if not runner.waiter.done()]

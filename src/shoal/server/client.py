@@ -221,8 +221,7 @@ class Client:
             self._asked = self._context.now()
             if self.slot < 0:  # not the first one
                 self._expect_acceptance()
-            kind = None if self._has_left else self._namespaces.entering
-            self._context.runners.submit(self._enter(name, packet.data), kind)
+            self._context.runners.submit(self._enter(name, packet.data))
 
     async def _enter(self, name: str, auth: dict[str, Any] | None) -> None:
         if self._has_left:
@@ -244,7 +243,7 @@ class Client:
             self._send_refusal(name, "Invalid namespace", None)
         elif site.adapter.end_previous(auth):
             # Once more, behind the disconnect handlers of the one before; its namespace may have ended with it.
-            self._context.runners.submit(self._enter(name, auth), self._namespaces.entering)
+            self._context.runners.submit(self._enter(name, auth))
         else:
             site.entering += 1  # it may become empty meanwhile, and must not be forgotten
             try:

@@ -107,7 +107,7 @@ class Inbox(Listening):
             self._call_plain(handler, data, ack_id)
         else:
             self._busy = True
-            self._context.runners.submit(self._work(data, ack_id, handler), handler or self._handlers.several)
+            self._context.runners.submit(self._work(data, ack_id, handler))
 
     def _is_too_fast(self, bucket: TokenBucket, event: str, ack_id: AckId | None) -> bool:
         """Refuse an event beyond the client's rate: in its acknowledgement, or with ``error`` once a second."""
@@ -170,7 +170,7 @@ class Inbox(Listening):
             result = copy_context().run(handler.function, self, *args)  # what it sets is not for the next client
             if type(result) is CoroutineType:  # a plain function that returns one: a partial, a lambda
                 self._busy = True
-                self._context.runners.submit(self._finish(result, data[0], ack_id), handler)
+                self._context.runners.submit(self._finish(result, data[0], ack_id))
             elif ack_id is not None and result is not NO_ACK:
                 self._acknowledge(ack_id, result)
         except (Exception, asyncio.CancelledError) as error:  # application code may raise anything
@@ -224,7 +224,7 @@ class Inbox(Listening):
         if self._waiting and self._waiting[-1] == DISCONNECTED:
             # The server ends in the middle of a handler: the disconnect handlers run all the same.
             self._waiting = None
-            runners.submit(self._run_disconnect_handlers(), self._handlers.leaving)
+            runners.submit(self._run_disconnect_handlers())
         elif self._gone is None:  # the application has cancelled a handler
             runners.submit(self._next())
 

@@ -123,7 +123,7 @@ class Lifecycle(Inbox, LocalSocket):
         except (Exception, asyncio.CancelledError) as error:
             if is_cancelled(error):
                 if accepted and self._gone is not None:  # the server ends in the middle of a connect handler
-                    self._context.runners.submit(self._run_disconnect_handlers(), self._handlers.leaving)
+                    self._context.runners.submit(self._run_disconnect_handlers())
                 raise
             log.exception("socket %s: connecting to %s failed; it is refused", self.id, self._adapter.name)
             self._context.stats.handler_errors += 1
@@ -198,7 +198,7 @@ class Lifecycle(Inbox, LocalSocket):
             self._waiting.append(DISCONNECTED)
         elif self._listeners is not None or self._handlers.has_disconnect_handlers:
             self._busy = True
-            self._context.runners.submit(self._work(*DISCONNECTED), self._handlers.leaving)
+            self._context.runners.submit(self._work(*DISCONNECTED))
         else:
             self._disconnect_handlers_done()
 

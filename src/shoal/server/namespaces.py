@@ -17,7 +17,6 @@ from ..adapter.sockets import ClientState
 from ..engine.ids import new_socket_id
 from ..errors import ConfigurationError
 from ..handlers.registry import Handlers
-from ..handlers.runners import Kind
 from .lifecycle import Owner
 from .namespace import Namespace, register_methods
 from .socket import Socket
@@ -57,8 +56,6 @@ class Namespaces:
         self._backend = backend
         self._cleanup = cleanup
         self.by_name: dict[str, Site] = {}
-        self.entering: Kind = Kind()
-        """Acceptances of clients, for the runners."""
         self.dynamic: list[tuple[Matcher, Site]] = []
 
     def of(self, matcher: Matcher, kind: type[Namespace] = Namespace) -> Namespace:

@@ -83,7 +83,7 @@ class Server(Broadcasting):
             self.settings, self._attach, self._ticker.seal, self.settings.node
         )
         """Sessions and transports, without Socket.IO: ``on``, ``clients_count``."""
-        self._runners = Runners()
+        self._runners = Runners(self._ticker.write_now)
         self._context = Context(
             node=self.node,
             tag=self.engine.tag,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.fuzz import examples
 
-from shoal.handlers.runners import ALONE, MAX_IDLE, Kind, Runners
+from shoal.handlers.runners import AT_ONCE, MAX_IDLE, Runners
 from shoal.testing import Clock, async_test, run
 
 name: contextvars.ContextVar[str] = contextvars.ContextVar("name", default="nobody")
@@ -57,32 +58,38 @@ def test_every_job_runs_once_begins_in_order_and_holds_up_no_other(jobs: list[tu
 
 
 @settings(max_examples=examples(80))
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.booleans()), max_size=120), st.integers(1, 9))
-def test_every_job_of_any_kind_runs_once_and_holds_up_no_other(jobs: list[tuple[int, int, bool]], burst: int) -> None:
-    """Kinds that wait sometimes, and set a context variable sometimes. None is lost, and none sees another's value."""
+@given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=200), st.integers(1, 90))
+def test_every_job_runs_once_in_a_task_to_itself(jobs: list[tuple[int, bool]], burst: int) -> None:
+    """Some wait, some set a context variable. None is lost, none sees another's value, and they begin in order."""
 
     async def main() -> None:
         runners, clock = Runners(), Clock.running()
-        kinds = [None, Kind(), Kind(), Kind()]
+        begun: list[int] = []
         ended: list[int] = []
+        at_work: set[Any] = set()
 
         async def job(number: int, turns: int, sets: bool) -> None:
+            begun.append(number)
             assert name.get() == "nobody"
             task = asyncio.current_task()
+            assert task not in at_work
+            at_work.add(task)
             if sets:
                 name.set("somebody")
             for _ in range(turns):
                 await asyncio.sleep(0)
             assert asyncio.current_task() is task
             assert name.get() == ("somebody" if sets else "nobody")
+            at_work.discard(task)
             ended.append(number)
 
-        for number, (kind, turns, sets) in enumerate(jobs):
-            runners.submit(job(number, turns, sets), kinds[kind])
+        for number, (turns, sets) in enumerate(jobs):
+            runners.submit(job(number, turns, sets))
             if number % burst == 0:
                 await asyncio.sleep(0)
         await clock.settle()
-        assert sorted(ended) == list(range(len(jobs)))
+        assert begun == list(range(len(jobs)))
+        assert sorted(ended) == begun
         assert len(runners) == 0
         await runners.close()
 
@@ -90,43 +97,103 @@ def test_every_job_of_any_kind_runs_once_and_holds_up_no_other(jobs: list[tuple[
 
 
 @async_test
-async def test_a_kind_that_waits_begins_at_once() -> None:
-    """Once one has waited, a whole burst begins in the next turn of the loop; and later it is looked at again."""
+async def test_those_that_wait_do_not_hold_up_a_burst() -> None:
+    """It begins in the next turn of the loop, whoever waits: up to a bound, and the rest in the turn after that."""
     runners, clock = Runners(), Clock.running()
-    kind = Kind()
     begun: list[int] = []
+    wanted = list(range(AT_ONCE + 10))
 
     async def waits(number: int) -> None:
         begun.append(number)
         await asyncio.sleep(1)
 
-    async def quick(number: int) -> None:
-        begun.append(number)
+    for turns in (2, 1):  # new runners begin a turn later than idle ones
+        begun.clear()
+        for number in wanted:
+            runners.submit(waits(number))
+        for _ in range(turns):
+            assert begun == []
+            await asyncio.sleep(0)
+        assert begun[:AT_ONCE] == wanted[:AT_ONCE]
+        assert len(begun) == AT_ONCE or turns == 2
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        assert begun == wanted
+        await clock.advance(2)
+    await runners.close()
 
-    runners.submit(waits(0), kind)
+
+@async_test
+async def test_what_was_emitted_can_be_written_at_once() -> None:
+    """By jobs that do not wait, when they have run; by those that wait for one turn, when all of them have gone on."""
+    log: list[str] = []
+    runners, clock = Runners(lambda: log.append("after")), Clock.running()
+
+    async def job(name: str, turns: int) -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        log.append(name)
+
+    for _ in range(3):
+        runners.submit(job("first", 1))  # so that runners are there
     await clock.settle()
-    assert kind.alone == ALONE
-    for number in range(1, 11):
-        runners.submit(waits(number), kind)
-    runners.submit(quick(11))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    assert sorted(begun) == list(range(12))
-    assert kind.alone == ALONE - 10
-    for number in range(12, 12 + ALONE):
-        runners.submit(quick(number), kind)  # it does not wait any more
+    for jobs, expected in (
+        ([("a", 0), ("b", 0)], ["a", "b", "after"]),
+        ([("a", 1), ("b", 0), ("c", 1)], ["b", "after", "a", "c", "after"]),
+    ):
+        log.clear()
+        for submitted in jobs:
+            runners.submit(job(*submitted))
         await clock.settle()
-    assert kind.alone == 0
-    tasks: set[Any] = set()
+        assert log == expected
+    await runners.close()
 
-    async def which() -> None:
-        tasks.add(asyncio.current_task())
 
-    for _ in range(10):
-        runners.submit(which(), kind)
-    await clock.advance(2)
-    assert len(tasks) == 1
-    assert len(runners) == 0
+@async_test
+async def test_a_runner_that_was_cancelled_while_idle_is_not_taken() -> None:
+    """Somebody has kept ``asyncio.current_task()`` of a job that has ended, and cancels it."""
+    runners, clock = Runners(), Clock.running()
+    tasks: list[Any] = []
+
+    async def job() -> None:
+        tasks.append(asyncio.current_task())
+
+    for turns in range(3):
+        runners.submit(job())
+        await clock.settle()
+        tasks[-1].cancel()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        runners.submit(job())
+        await clock.settle()
+        assert len(set(tasks)) == len(tasks) == 2
+        assert len(runners) == 0
+        await runners.close()
+        tasks.clear()
+
+
+@async_test
+async def test_a_job_that_swallowed_its_cancellation_takes_its_task_with_it() -> None:
+    """A task counts its cancellations: the next job in it would be taken for cancelled, too."""
+    runners, clock = Runners(), Clock.running()
+    tasks: list[Any] = []
+
+    async def swallows() -> None:
+        tasks.append(asyncio.current_task())
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(100)
+
+    async def job() -> None:
+        tasks.append(asyncio.current_task())
+
+    runners.submit(swallows())
+    await clock.settle()
+    tasks[0].cancel()
+    await clock.settle()
+    runners.submit(job())
+    await clock.settle()
+    assert len(set(tasks)) == len(tasks) == 2
+    assert tasks[1].cancelling() == 0
     await runners.close()
 
 
@@ -139,6 +206,8 @@ async def test_quick_jobs_share_a_task() -> None:
     async def job() -> None:
         tasks.add(asyncio.current_task())
 
+    runners.submit(job())
+    await Clock.running().settle()
     for _ in range(100):
         for _ in range(10):
             runners.submit(job())
@@ -268,7 +337,7 @@ async def test_an_exception_is_logged_and_the_next_job_runs(caplog: pytest.LogCa
 
 @async_test
 async def test_an_interruption_holds_up_nobody_who_waits() -> None:
-    """What runs is cancelled; the job behind it has its turn."""
+    """What runs is cancelled; what has not begun has its turn."""
     runners = Runners()
     log: list[str] = []
 
@@ -282,8 +351,8 @@ async def test_an_interruption_holds_up_nobody_who_waits() -> None:
         log.append("quick")
 
     runners.submit(stuck())
+    await Clock.running().settle()
     runners.submit(quick())
-    await asyncio.sleep(0)
     runners.interrupt()
     await Clock.running().settle()
     assert log == ["cancelled", "quick"]
@@ -351,26 +420,28 @@ class TestClosing:
         assert depths[0] == 3
 
     @async_test
-    async def test_it_closes_what_was_to_begin_in_a_runner_of_its_own(self) -> None:
-        """In an idle one and in a new one: neither job is left to be warned about."""
+    async def test_it_closes_what_was_to_begin(self) -> None:
+        """In an idle runner, in a new one, in one that has its job already: none is left to be warned about."""
         for idle in (0, 1):
-            runners, kind = Runners(), Kind()
-            log: list[str] = []
+            for turns in (0, 1):
+                runners = Runners()
+                log: list[str] = []
 
-            async def never() -> None:
-                log.append("never")  # noqa: B023
+                async def never() -> None:
+                    log.append("never")  # noqa: B023
 
-            async def quick() -> None:
-                pass
+                async def quick() -> None:
+                    pass
 
-            for _ in range(idle):
-                runners.submit(quick())
-                await Clock.running().settle()
-            kind.alone = 1
-            runners.submit(never(), kind)
-            await runners.close()
-            assert log == []
-            assert len(runners) == 0
+                for _ in range(idle):
+                    runners.submit(quick())
+                    await Clock.running().settle()
+                runners.submit(never())
+                if turns and not idle:
+                    await asyncio.sleep(0)
+                await runners.close()
+                assert log == []
+                assert len(runners) == 0
 
     @async_test
     async def test_idle_runners_are_few(self) -> None:
@@ -381,7 +452,7 @@ class TestClosing:
         async def job() -> None:
             await asyncio.sleep(1)
 
-        for _ in range(500):
+        for _ in range(2 * MAX_IDLE):
             runners.submit(job())
         await clock.advance(2)
         assert len(asyncio.all_tasks()) - before <= MAX_IDLE
