@@ -1,4 +1,4 @@
-"""Builds the load generator and installs the peers at their pinned versions. Knows nothing of measuring.
+"""Builds the load generator and installs the peers in JavaScript at their pinned versions. Knows nothing of measuring.
 
 A peer that cannot be installed is not an error: it is missing from the table, with the reason.
 """
@@ -6,12 +6,11 @@ A peer that cannot be installed is not an error: it is missing from the table, w
 import hashlib
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from suite.paths import BUILD, BUILT_PEERS, CERTIFICATE, NATIVE, PEERS, PSIO_VENV, SERVERS
+from suite.paths import BUILD, BUILT_PEERS, CERTIFICATE, NATIVE, PEERS, SERVERS
 
 SOURCES = {
     "load": "load options traffic client connection ring tls http frames msgpack order histogram process util",
@@ -33,7 +32,7 @@ def build_native() -> None:
         files = [NATIVE / f"{name}.c" for name in sources.split()]
         if NATIVE / "tls.c" in files and not (BUILD / f"{program}.tls").exists():
             (BUILD / f"{program}.built").unlink(missing_ok=True)  # OpenSSL may have come since
-        _once(BUILD / program, [*files, *NATIVE.glob("*.h")], partial(_compile, program, files))
+        once(BUILD / program, [*files, *NATIVE.glob("*.h")], partial(_compile, program, files))
 
 
 def prepare_tls() -> str | None:
@@ -42,19 +41,14 @@ def prepare_tls() -> str | None:
         return "the load generator was built without it: OpenSSL's headers are missing (Debian: libssl-dev)"
     if shutil.which("openssl") is None:
         return "openssl is not installed, which makes the certificate"
-    return _try(CERTIFICATE, [], _make_certificate)
+    return attempt(CERTIFICATE, [], _make_certificate)
 
 
 def install_node_peers() -> str | None:
     """Install Node's and Bun's servers with npm. Returns why that is impossible, or None."""
     if shutil.which("npm") is None or shutil.which("node") is None:
         return "node and npm are not installed"
-    return _try(BUILT_PEERS, _node_files(), _install_node)
-
-
-def install_python_peer() -> str | None:
-    """Install python-socketio into an environment of its own. Returns why that is impossible, or None."""
-    return _try(PSIO_VENV, [PEERS / "requirements.txt"], _install_python)
+    return attempt(BUILT_PEERS, _node_files(), _install_node)
 
 
 def bun_program() -> Path | None:
@@ -62,17 +56,18 @@ def bun_program() -> Path | None:
     return next(iter(sorted(BUILT_PEERS.glob("node_modules/@oven/bun-*/bin/bun"))), None)
 
 
-def _try(target: Path, inputs: list[Path], install: Callable[[], None]) -> str | None:
+def attempt(target: Path, inputs: list[Path], install: Callable[[], None], also: str = "") -> str | None:
+    """As `once`. Returns why that is impossible, or None."""
     try:
-        _once(target, inputs, install)
+        once(target, inputs, install, also)
     except BuildError as error:
         return str(error)
     return None
 
 
-def _once(target: Path, inputs: list[Path], build: Callable[[], None]) -> None:
-    """Build `target` unless it was built from exactly these inputs."""
-    digest = hashlib.sha256()
+def once(target: Path, inputs: list[Path], build: Callable[[], None], also: str = "") -> None:
+    """Build `target` unless it was built from exactly these inputs, and `also` was the same. Raises BuildError."""
+    digest = hashlib.sha256(also.encode())
     for path in sorted(inputs):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     BUILD.mkdir(exist_ok=True)
@@ -84,25 +79,38 @@ def _once(target: Path, inputs: list[Path], build: Callable[[], None]) -> None:
     mark.write_text(digest.hexdigest())
 
 
+def run(command: list[str], where: Path) -> None:
+    """Run a program that builds something. Raises BuildError with the last that it said where it fails."""
+    try:
+        result = subprocess.run(command, cwd=where, capture_output=True, text=True, timeout=600, check=False)
+    except subprocess.TimeoutExpired:
+        raise BuildError(f"{command[0]} took longer than ten minutes") from None
+    except OSError as error:
+        raise BuildError(f"{command[0]}: {error.strerror}") from None
+    if result.returncode != 0:
+        lines = (result.stderr or result.stdout).strip().splitlines() or ["no output"]
+        raise BuildError(f"{Path(command[0]).name} failed: {lines[-1]}")
+
+
 def _compile(program: str, files: list[Path]) -> None:
     command = ["gcc", *FLAGS, "-o", str(BUILD / program), *map(str, files)]
     mark = BUILD / f"{program}.tls"
     mark.unlink(missing_ok=True)
     if NATIVE / "tls.c" not in files:
-        _run(command, NATIVE)
+        run(command, NATIVE)
         return
     try:
-        _run([*command, *TLS_FLAGS], NATIVE)
+        run([*command, *TLS_FLAGS], NATIVE)
         mark.touch()
     except BuildError:  # most likely there is no OpenSSL; if that is not why, this says so
-        _run(command, NATIVE)
+        run(command, NATIVE)
 
 
 def _make_certificate() -> None:
     """A key of the kind that most sites have today, and ten years: nobody looks at it."""
     CERTIFICATE.mkdir(exist_ok=True)
     key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "key.pem"]
-    _run(["openssl", "req", "-x509", *key, "-out", "cert.pem", "-days", "3650", "-subj", "/CN=localhost"], CERTIFICATE)
+    run(["openssl", "req", "-x509", *key, "-out", "cert.pem", "-days", "3650", "-subj", "/CN=localhost"], CERTIFICATE)
 
 
 def _install_node() -> None:
@@ -110,24 +118,8 @@ def _install_node() -> None:
     for source in _node_files():
         shutil.copy(source, BUILT_PEERS)
     # Bun's own install script only copies a binary that is used here where it lies.
-    _run(["npm", "ci", "--ignore-scripts", "--no-progress"], BUILT_PEERS)
+    run(["npm", "ci", "--ignore-scripts", "--no-progress"], BUILT_PEERS)
 
 
 def _node_files() -> list[Path]:
     return [PEERS / "package.json", PEERS / "package-lock.json", PEERS / ".npmrc", *SERVERS.glob("*.js")]
-
-
-def _install_python() -> None:
-    _run([sys.executable, "-m", "venv", "--clear", str(PSIO_VENV)], BUILD)
-    pip = [str(PSIO_VENV / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check"]
-    _run([*pip, "-r", str(PEERS / "requirements.txt")], BUILD)
-
-
-def _run(command: list[str], where: Path) -> None:
-    try:
-        result = subprocess.run(command, cwd=where, capture_output=True, text=True, timeout=600, check=False)
-    except subprocess.TimeoutExpired:
-        raise BuildError(f"{command[0]} took longer than ten minutes") from None
-    if result.returncode != 0:
-        lines = (result.stderr or result.stdout).strip().splitlines() or ["no output"]
-        raise BuildError(f"{Path(command[0]).name} failed: {lines[-1]}")

@@ -1,5 +1,6 @@
 """Measures scenarios round by round, the servers taking turns, and keeps every result. Judges and prints nothing."""
 
+import platform
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from statistics import median
@@ -9,7 +10,8 @@ from suite.machine import open_files
 from suite.measure import MeasureError, run_load
 from suite.pace import SLOW, Pace
 from suite.rows import Growth, Load, Scenario
-from suite.servers import KINDS, ServerError, deploy
+from suite.scenarios import ON_EACH_PYTHON
+from suite.servers import KINDS, Kind, ServerError, deploy
 
 Step = Callable[[str], None]  # told what is measured next
 ATTEMPTS = 2  # at a measurement, while the processors are slow
@@ -18,7 +20,11 @@ SPARE_FILES = 300  # what a process has open besides its connections
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured: rounds, seconds of each measurement, the cores for servers and load (None: anywhere)."""
+    """How much is measured: rounds, seconds of each measurement, the cores for servers and load (None: anywhere).
+
+    `python` is that of all Python servers, and why it is; `pythons` are Shoal on each that it is compared with by its
+    version, itself first, and `work_seconds` how long a fixed piece of work takes each, where that is known.
+    """
 
     rounds: int
     seconds: float
@@ -29,15 +35,19 @@ class Plan:
     quick: bool = False
     missing: dict[str, str] = field(default_factory=dict)  # kinds of server, or what they need, and why not
     pace: Pace = field(default_factory=lambda: Pace(()))
+    python: str = field(default_factory=platform.python_version)
+    pythons: dict[str, Kind] = field(default_factory=dict)
+    work_seconds: dict[str, float | None] = field(default_factory=dict)
 
 
 @dataclass
 class Results:
-    """Everything that was measured: rounds by scenario and server, by growth series and point, what failed,
-    and what is to be known beside it."""
+    """Everything that was measured: rounds by scenario and server, by growth series and point, by scenario and Python,
+    what failed, and what is to be known beside it."""
 
     scenarios: dict[str, dict[str, list[dict[str, Any]]]] = field(default_factory=dict)
     growth: dict[str, dict[int, list[dict[str, Any]]]] = field(default_factory=dict)
+    pythons: dict[str, dict[str, list[dict[str, Any]]]] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -55,7 +65,8 @@ def count_steps(plan: Plan, scenarios: Iterable[Scenario], series: Iterable[Grow
         servers = seen[scenario.key] = servers_of(scenario, plan)
         known = seen.get(scenario.same_as or "", [])
         rows += sum(_rounds(scenario, key, plan) for key in servers if key not in known)
-    return rows + plan.rounds * sum(len(g.points) for g in series)
+    pythons = len(ON_EACH_PYTHON) * len(plan.pythons)
+    return rows + plan.rounds * (sum(len(g.points) for g in series) + pythons)
 
 
 def measure_scenarios(plan: Plan, scenarios: Iterable[Scenario], results: Results, step: Step) -> None:
@@ -91,7 +102,19 @@ def measure_growth(plan: Plan, series: Iterable[Growth], results: Results, step:
                     rounds.setdefault(x, []).append(result)
 
 
-def _once(plan: Plan, key: str, load: Load, what: str, results: Results) -> dict[str, Any] | None:
+def measure_pythons(plan: Plan, results: Results, step: Step) -> None:
+    """Measure Shoal on every Python of the plan, taking turns."""
+    for scenario in ON_EACH_PYTHON if plan.pythons else ():
+        rounds = results.pythons.setdefault(scenario.key, {})
+        for number in range(plan.rounds):
+            for version, kind in plan.pythons.items():
+                step(f"{scenario.title}: Python {version}, round {number + 1}")
+                what = f"{scenario.key} on Python {version}"
+                if (result := _once(plan, kind, scenario.load, what, results)) is not None:
+                    rounds.setdefault(version, []).append(result)
+
+
+def _once(plan: Plan, key: str | Kind, load: Load, what: str, results: Results) -> dict[str, Any] | None:
     """Measure, again if the processors were slow before or after; the attempt that was least disturbed."""
     times: Load = {"seconds": plan.seconds, "warmup": plan.warmup, "hold": plan.hold}
     kept: dict[str, Any] | None = None

@@ -2,14 +2,15 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from suite import machine, verdict
 from suite.campaign import Plan, Results
-from suite.rows import Growth, Scenario
+from suite.rows import Growth, Scenario, Target
+from suite.scenarios import ON_EACH_PYTHON
 from suite.servers import KINDS, NEEDS
 
 Document = dict[str, Any]
@@ -24,9 +25,10 @@ def make(plan: Plan, results: Results, scenarios: Iterable[Scenario], series: It
         "seconds": plan.seconds,
         "pinned": plan.server_core is not None,
         "machine": machine.describe(),
-        "versions": machine.versions(),
+        "versions": machine.versions(plan.python),
         "scenarios": [_scenario(s, results) for s in scenarios if results.scenarios.get(s.key)],
         "growth": [_growth(g, results) for g in series if results.growth.get(g.key)],
+        "pythons": _pythons(plan, results),
         "missing": {NEEDS.get(key) or KINDS[key].label: reason for key, reason in plan.missing.items()},
         "failures": results.failures,
         "notes": results.notes,
@@ -61,8 +63,8 @@ def _scenario(scenario: Scenario, results: Results) -> dict[str, Any]:
                 "subject": v.target.subject,
                 "against": v.target.against,
                 "wanted": None if v.target.ratio is None else round(v.target.ratio, 3),
-                "ratio": None if v.ratio is None else round(v.ratio, 3),
-                "ratio_per_cpu": None if v.ratio_per_cpu is None else round(v.ratio_per_cpu, 3),
+                "ratio": _rounded(v.ratio),
+                "ratio_per_cpu": _rounded(v.ratio_per_cpu),
                 "met": v.met,
             }
             for v in verdict.judge(scenario, figures)
@@ -74,6 +76,38 @@ def _scenario(scenario: Scenario, results: Results) -> dict[str, Any]:
         ],
         "rounds": rounds,
     }
+
+
+def _pythons(plan: Plan, results: Results) -> dict[str, Any]:
+    measured = [s for s in ON_EACH_PYTHON if results.pythons.get(s.key)]
+    if not measured:
+        return {}
+    return {
+        "work_ms": {version: taken and round(1000 * taken, 2) for version, taken in plan.work_seconds.items()},
+        "rows": [_on_each_python(s, results.pythons[s.key], next(iter(plan.pythons))) for s in measured],
+    }
+
+
+def _on_each_python(scenario: Scenario, rounds: dict[str, list[dict[str, Any]]], first: str) -> dict[str, Any]:
+    """The same scenario on each Python; its ratio is by that of the first, with which all other rows are measured."""
+    figures = {version: verdict.summarize(each, scenario.figure) for version, each in rounds.items()}
+    compared = replace(scenario, targets=tuple(Target(first, None, version) for version in figures))
+    judged = {v.target.subject: v for v in verdict.judge(compared, figures)}
+    return {
+        "key": scenario.key,
+        "title": scenario.title,
+        "unit": scenario.unit,
+        "figures": {
+            version: asdict(each)
+            | {"ratio": _rounded(judged[version].ratio), "ratio_per_cpu": _rounded(judged[version].ratio_per_cpu)}
+            for version, each in figures.items()
+        },
+        "rounds": rounds,
+    }
+
+
+def _rounded(ratio: float | None) -> float | None:
+    return None if ratio is None else round(ratio, 3)
 
 
 def _growth(growth: Growth, results: Results) -> dict[str, Any]:

@@ -34,9 +34,9 @@ def describe() -> dict[str, object]:
     }
 
 
-def versions() -> dict[str, str]:
-    """The versions of everything that takes part, as far as it is installed."""
-    found = {"python": platform.python_version()}
+def versions(python: str) -> dict[str, str]:
+    """The versions of everything that takes part, as far as it is installed; `python` is said by the caller."""
+    found = {"python": python}
     for name in ("shoal", "uvicorn", "websockets", "uvloop", "orjson", "redis"):
         try:
             found[name] = version(name)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from suite.document import Document
@@ -131,12 +132,44 @@ def growth_verdict(document: Document, growth: dict[str, Any]) -> str:
     return text
 
 
+def python_rows(document: Document) -> tuple[list[str], list[list[str]]]:
+    """The table of Pythons: its head, and a row for each. Empty where they were not compared."""
+    found = document.get("pythons")  # a document from before has none
+    if not found:
+        return [], []
+    head = ["Python", "fixed work, ms", *(f"{row['title']} ({row['unit']})" for row in found["rows"])]
+    first = next(iter(found["work_ms"]))
+    return head, [
+        [
+            version,
+            number(taken) if taken else "-",
+            *(_python_text(row["figures"].get(version), row["figures"].get(first)) for row in found["rows"]),
+        ]
+        for version, taken in found["work_ms"].items()
+    ]
+
+
+def _python_text(figure: dict[str, Any] | None, first: dict[str, Any] | None) -> str:
+    """`95k (1.02 x)`, by the first Python, which has no ratio."""
+    if figure is None:
+        return "not measured"
+    if first is None or figure is first:
+        return figure_text(figure)
+    text = f"{figure_text(figure)} ({figure['ratio']:.2f} x)"
+    if (figure["disturbed"] or first["disturbed"]) and figure["ratio_per_cpu"] is not None:
+        text += f"; {figure['ratio_per_cpu']:.2f} x per second of processor time"
+    return text
+
+
 def show(document: Document, console: Console) -> None:
     """Print the tables and everything that a reader must know beside them."""
     if document["scenarios"]:
         console.print(_scenario_table(document))
     if document["growth"]:
         console.print(_growth_table(document))
+    head, rows = python_rows(document)
+    if rows:
+        console.print(_python_table(head, rows))
     for line in _notes(document):
         console.print(line, highlight=False, markup=False)
 
@@ -165,6 +198,9 @@ def markdown(document: Document, chart: str) -> str:
         lines += ["", "| growth | unit | cost at each point | by the least before it |", "|---|---|---|---|"]
         for g in document["growth"]:
             lines.append(f"| {g['title']} | {g['unit']} | {growth_text(g)} | {growth_verdict(document, g)} |")
+    head, rows = python_rows(document)
+    if rows:
+        lines += ["", *(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))]
     lines += ["", *(f"- {note}" for note in _notes(document))]
     lines += ["", "Versions: " + ", ".join(f"{name} {text}" for name, text in document["versions"].items()) + "."]
     return "\n".join(lines) + "\n"
@@ -197,6 +233,15 @@ def _growth_table(document: Document) -> Table:
     return table
 
 
+def _python_table(head: list[str], rows: list[list[str]]) -> Table:
+    table = Table(title="The same Shoal on each Python: times the first, for comparison")
+    for name in head:
+        table.add_column(name)
+    for row in rows:
+        table.add_row(*map(escape, row), end_section=True)
+    return table
+
+
 def _coloured(text: str, met: bool | None) -> str:
     colour = "yellow" if met is None else "green" if met else "red"
     return f"[{colour}]{text}[/{colour}]"
@@ -204,6 +249,7 @@ def _coloured(text: str, met: bool | None) -> str:
 
 def _notes(document: Document) -> list[str]:
     shown = "".join(cell for s in document["scenarios"] for cell in cells(s))
+    shown += "".join(cell for row in python_rows(document)[1] for cell in row)
     notes = [line for line in LEGEND if line[0] in shown]
     notes += [f"{label} is missing: {reason}" for label, reason in document["missing"].items()]
     notes += [f"failed: {text}" for text in document["failures"]]

@@ -354,3 +354,6 @@ SCENARIOS = (
         quick_servers=("shoal-asgi", "psio"),
     ),
 )
+
+# What Shoal is measured with on each Python that was found: a handler that does not wait, and one that does.
+ON_EACH_PYTHON = tuple(s for s in SCENARIOS if s.key in ("echo", "echo-turn"))

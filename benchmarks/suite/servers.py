@@ -10,11 +10,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import IO
 
 from suite.build import bun_program
-from suite.paths import BUILD, BUILT_PEERS, CERTIFICATE, PSIO_VENV, SERVERS
+from suite.paths import BUILD, BUILT_PEERS, CERTIFICATE, PSIO_VENV, SERVERS, SHOAL_VENV
 
+SHOAL_PYTHON = str(SHOAL_VENV / "bin" / "python")
 START_SECONDS = 20.0
 STOP_SECONDS = 10.0
 
@@ -65,11 +67,11 @@ def _bun(port: int, _broker: str | None) -> list[str]:
 
 
 def _shoal(port: int, _broker: str | None) -> list[str]:
-    return [sys.executable, str(SERVERS / "shoal_app.py"), str(port)]
+    return [SHOAL_PYTHON, str(SERVERS / "shoal_app.py"), str(port)]
 
 
 def _bare(port: int, _broker: str | None) -> list[str]:
-    return [sys.executable, str(SERVERS / "bare.py"), str(port)]
+    return [SHOAL_PYTHON, str(SERVERS / "bare.py"), str(port)]
 
 
 def _uvicorn(python: str, app: str, *more: str) -> Callable[[int, str | None], list[str]]:
@@ -116,7 +118,7 @@ KINDS = _ALONE | {
     **{f"{key}-tls": _with_tls(key, kind) for key, kind in _ALONE.items()},
     "shoal-plain": Kind("Shoal, a plain handler", _shoal),
     "shoal-alone": Kind("Shoal, no idle connections", _shoal),
-    "shoal-asgi": Kind("Shoal, plain ASGI", _uvicorn(sys.executable, "shoal_app:io")),
+    "shoal-asgi": Kind("Shoal, plain ASGI", _uvicorn(SHOAL_PYTHON, "shoal_app:io")),
     "limit": Kind("C, a write per message", _limit("message")),
     "limit-large": Kind("C, a write per message, larger buffers", _limit("message", "65536")),
     "limit-turn": Kind("C, a write per turn", _limit("turn")),
@@ -160,10 +162,16 @@ class _Running:
         return lines[-1] if lines else "no output"
 
 
+def shoal_in(environment: Path) -> Kind:
+    """Shoal, run by the Python of another environment."""
+    program = [str(environment / "bin" / "python"), str(SERVERS / "shoal_app.py")]
+    return Kind("Shoal", lambda port, _broker: [*program, str(port)])
+
+
 @contextmanager
-def deploy(key: str, core: int | None) -> Iterator[Deployment]:
+def deploy(what: str | Kind, core: int | None) -> Iterator[Deployment]:
     """Start this kind of server, pinned to `core` with its broker (None: anywhere), and stop it at the end."""
-    kind = KINDS[key]
+    kind = KINDS[what] if isinstance(what, str) else what
     with ExitStack() as stack:
         broker_pids, broker = [], None
         if kind.broker:
