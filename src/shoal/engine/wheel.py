@@ -17,9 +17,11 @@ __all__ = ["Timed", "Wheel"]
 
 log: Final = logging.getLogger("shoal.engine")
 
-# Actions in one turn of the loop. A crowd that came at once is due at once, and thousands of pings in a row would hold
-# up everybody for as long as they take, some 7 microseconds each.
-AT_ONCE: Final = 256
+# Actions in one turn of the loop. A crowd that came at once is due at once, and thousands of pings in a row, with the
+# pongs that they bring, would hold up everybody: some 7 microseconds for each ping alone.
+AT_ONCE: Final = 64
+# A timer of uvloop's has milliseconds.
+SHORTEST_PAUSE: Final = 0.001
 
 
 class Timed(Protocol):
@@ -34,7 +36,8 @@ class Wheel:
     """A timer wheel. On another event loop it begins anew: what was placed on the one before is forgotten.
 
     Args:
-        resolution: Width of a bucket in seconds. A deadline is met at most this much late, unless a crowd is due.
+        resolution: Width of a bucket in seconds. A deadline is met at most this much late; where many are due, up to
+            twice as much, since they are spread over the time until the next bucket is.
         home: Told of each event loop that the wheel is used on.
     """
 
@@ -119,15 +122,24 @@ class Wheel:
         # At least one bucket: a division may fall short of the moment that the timer was set to, by the last digit.
         self._act(max(int(self.now() / self.resolution), self._next + 1))
 
+    def _pause(self, count: int, last: int) -> None:
+        """Go on later with the `count` that are left in a bucket: in equal steps until the next one is due."""
+        assert self._loop is not None
+        steps = -(-count // AT_ONCE) + 1
+        seconds = ((self._next + 1) * self.resolution - self.now()) / steps
+        if self._next < last or seconds < SHORTEST_PAUSE:
+            self._timer = self._loop.call_soon(self._act, last)
+        else:
+            self._timer = self._loop.call_later(seconds, self._act, last)
+
     def _act(self, last: int) -> None:
-        """Take what is due, up to the bucket ``last``; what is too much for one turn of the loop in the next."""
+        """Take what is due, up to the bucket ``last``: what is too much for one turn of the loop in parts."""
         now, left = self.now(), AT_ONCE
         while True:
             bucket = self._buckets.get(self._next)
             while bucket:
                 if not left:
-                    assert self._loop is not None
-                    self._timer = self._loop.call_soon(self._act, last)
+                    self._pause(len(bucket), last)
                     return
                 left -= 1
                 item = bucket.pop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -188,7 +189,7 @@ async def test_a_deadline_that_has_passed_is_met_at_the_next_turn(late: float) -
 
 @async_test
 async def test_a_crowd_that_is_due_at_once_leaves_others_their_turn() -> None:
-    """It is taken in parts; who leaves meanwhile is not called, and who is placed anew waits for that moment."""
+    """It is spread over the time to the next bucket; who leaves meanwhile is not called, who is placed anew waits."""
     clock, wheel = Clock.running(), Wheel(1.0)
     seen: list[int] = []
     left_out: list[Item] = []
@@ -212,8 +213,11 @@ async def test_a_crowd_that_is_due_at_once_leaves_others_their_turn() -> None:
         wheel.place(item, clock.now + 5.5)
     await clock.advance(5.4)
     assert called() == []
-    await clock.advance(1.5)
+    await clock.advance(1.6)
     assert seen == [AT_ONCE, 2 * AT_ONCE, 3 * AT_ONCE, len(items) - 2]
+    moments = sorted({item.calls[0] for item in called()})
+    pauses = [later - earlier for earlier, later in itertools.pairwise(moments)]
+    assert pauses == pytest.approx([0.25] * 3)
     gone, later = left_out
     assert len(called()) == len(items) - 2
     assert all(len(item.calls) == 1 for item in called())
