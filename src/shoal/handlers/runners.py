@@ -28,8 +28,8 @@ Step = Callable[[asyncio.Future[Any]], object]
 
 # Idle runners kept for the next burst; each is a task that waits for nothing.
 MAX_IDLE: Final = 256
-# So many jobs are begun in one turn of the loop, the others in those that follow. What many coroutines under way touch
-# does not fit into a processor's caches.
+# So many jobs that wait are begun in one turn of the loop, the others in those that follow. What many coroutines under
+# way touch does not fit into a processor's caches.
 AT_ONCE: Final = 64
 
 
@@ -64,8 +64,7 @@ class Runner:
         before = context.copy()
         waiter: asyncio.Future[None] = FirstWaiter(self, pool.loop)
         while True:
-            while jobs and pool.left:
-                pool.left -= 1
+            while jobs and pool.serving:
                 try:
                     yield from jobs.popleft()
                 except Exception:
@@ -105,7 +104,7 @@ class Runners:
             have gone on: what they have emitted can be written.
     """
 
-    __slots__ = ("_after", "_context", "_done", "_scheduled", "_tasks", "idle", "jobs", "left", "loop")
+    __slots__ = ("_after", "_context", "_done", "_scheduled", "_tasks", "idle", "jobs", "loop", "serving")
 
     loop: asyncio.AbstractEventLoop
     _done: asyncio.Future[None]
@@ -115,8 +114,8 @@ class Runners:
         self.jobs: deque[Job] = deque()
         """Those that have not begun."""
         self.idle: list[Runner] = []
-        self.left = 0
-        """How many more may begin in this turn."""
+        self.serving = False
+        """Whether runners shall take jobs. One that ends at another moment is idle until the next turn."""
         self._scheduled = False
         self._tasks: set[asyncio.Task[None]] = set()
         # Of where the server was made: what middleware set for the first client is not for the handlers of all others.
@@ -165,14 +164,19 @@ class Runners:
     def _begin(self) -> None:
         """Let runners begin what was submitted."""
         self._scheduled = False
-        self.left = AT_ONCE
         idle, under_way = self.idle, len(self._tasks) - len(self.idle)
-        while self.jobs and self.left and idle:
-            runner = idle.pop()
-            if not runner.waiter.done():  # it is if somebody has kept its task, and cancels it
-                runner.context.run(runner.step, self._done)
+        self.serving = True
+        try:
+            for _ in range(AT_ONCE):
+                if not self.jobs or not idle:
+                    break
+                runner = idle.pop()
+                if not runner.waiter.done():  # it is if somebody has kept its task, and cancels it
+                    runner.context.run(runner.step, self._done)  # until a job waits, or none is left
+        finally:
+            self.serving = False
         if not idle:
-            for _ in range(min(len(self.jobs), self.left)):
+            for _ in range(min(len(self.jobs), AT_ONCE)):
                 self._start()
         self._after()
         if len(self._tasks) - len(idle) > under_way:

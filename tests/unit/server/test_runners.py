@@ -115,11 +115,30 @@ async def test_those_that_wait_do_not_hold_up_a_burst() -> None:
             assert begun == []
             await asyncio.sleep(0)
         assert begun[:AT_ONCE] == wanted[:AT_ONCE]
-        assert len(begun) == AT_ONCE or turns == 2
+        assert len(begun) == AT_ONCE
         for _ in range(turns):
             await asyncio.sleep(0)
         assert begun == wanted
         await clock.advance(2)
+    await runners.close()
+
+
+@async_test
+async def test_those_that_do_not_wait_all_run_in_one_turn() -> None:
+    """What they emit is written once: as many events as a turn brings, and no more writes than for plain functions."""
+    log: list[Any] = []
+    runners, clock = Runners(lambda: log.append("after")), Clock.running()
+
+    async def job(number: int) -> None:
+        log.append(number)
+
+    runners.submit(job(-1))
+    await clock.settle()
+    log.clear()
+    for number in range(3 * AT_ONCE):
+        runners.submit(job(number))
+    await clock.settle()
+    assert log == [*range(3 * AT_ONCE), "after"]
     await runners.close()
 
 
