@@ -22,6 +22,9 @@ from shoal.testing import Clock, async_test, run
 @example([("post", 0, 0, FIELDS, b"4pause\x1e4a\x1e4b"), ("drop", 0), ("resume", 0), ("get", 1, 0, FIELDS)])
 @example([("get", 0, 0, FIELDS), ("drop", 0), ("get", 1, 0, FIELDS)])
 @example([("send", 0), ("line", 0, b"GET /engine.io/?EIO=4#&transport=polling&sid=SID HTTP/1.1")])
+@example([("again", 0, 0, b"x", [None, b"4a"]), ("send", 0), ("again", 0, 0, b"x", [None]), ("send", 0)])
+@example([("again", 0, 0, b"x", [b"4a", b"4pause", b"4b"]), ("resume", 0), ("again", 1, 0, b"x", [None] * 3)])
+@example([("again", 0, 0, b"x", [b"4a", b"4close"]), ("again", 1, 0, b"x", [None, None])])
 @example([("get", 0, 0, FIELDS), ("wait", 26.0), ("post", 1, 0, FIELDS, b"3"), ("get", 0, 0, FIELDS), ("wait", 26.0)])
 def test_any_steps_do_what_they_do_by_way_of_uvicorn(steps: list[tuple[Any, ...]]) -> None:
     """The same answers, the same events for the application, the same counts, after each step."""
@@ -54,17 +57,33 @@ def test_so_it_is_with_options_that_concern_polling(options: dict[str, Any]) -> 
 
 def test_requests_that_come_before_the_answer_to_the_last_are_answered_in_order() -> None:
     gets: list[tuple[Any, ...]] = [("get", 0, 0, FIELDS)] * 2
-    assert run(compare([*gets, *[("send", 0)] * 3], even_if_different=True)) == 2
+    assert run(compare([*gets, *[("send", 0)] * 3], even_if_different=True))[0] == 2
     post = ("post", 0, 0, FIELDS, b"4pause\x1e4after")
-    assert run(compare([post, *gets, ("resume", 0), ("send", 0)], even_if_different=True)) > 1
+    assert run(compare([post, *gets, ("resume", 0), ("send", 0)], even_if_different=True))[0] > 1
 
 
 def test_what_clients_send_takes_the_short_cut() -> None:
     """Else the tests above would hold nothing equal."""
     browser = [*FIELDS, b"Accept-Encoding: gzip, deflate, br", b"Connection: keep-alive", b"Cookie: a=b; c=d"]
     steps = [("get", 0, 0, browser), ("post", 1, 0, [*browser, b"Content-type: text/plain;charset=UTF-8"], b"4hello")]
-    assert run(compare(steps)) == 2
-    assert run(compare([("get", 0, 0, browser, b"&t=x"), ("send", 0), ("get", 0, 0, browser, b"&t=y")])) == 2
+    assert run(compare(steps)) == (2, 0)
+    assert run(compare([("get", 0, 0, browser, b"&t=x"), ("send", 0), ("get", 0, 0, browser, b"&t=y")])) == (2, 0)
+
+
+def test_what_clients_send_again_takes_the_shorter_one() -> None:
+    posts: list[bytes | None] = [b"4hello", b"4hi", "4h\xe9".encode(), b"4" + b"x" * 1200, b"4"]
+    assert run(compare([("again", 0, 0, b"x", posts), ("again", 1, 0, b"x", [None] * 5)])) == (7, 5)
+    get, send = ("again", 0, 0, b"x", [None]), ("send", 0)
+    assert run(compare([get, send, get, send, send, get, get, send])) == (4, 3)
+
+
+@pytest.mark.parametrize(
+    "bodies",
+    [[b"3"], [b"4a\x1e4b"], [b""], [b"4" * 1001], [b"4\xff"], [b"bAAEC"], [b"4" + b"x" * 1200]],
+    ids=repr,
+)
+def test_what_is_new_about_a_request_is_left_to_the_plain_way(bodies: list[bytes | None]) -> None:
+    assert run(compare([("again", 0, 0, b"x", [b"4first", *bodies])], max_payload=1000))[1] == 0
 
 
 @async_test
