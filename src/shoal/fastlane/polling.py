@@ -56,6 +56,22 @@ class FastPolling(BoundedHttp):
         arguments: uvicorn's: ``config``, ``server_state``, ``app_state``.
     """
 
+    __slots__ = (
+        "_answered",
+        "_blocks",
+        "_close_after",
+        "_cors",
+        "_engine",
+        "_lane",
+        "_path",
+        "_pipelined",
+        "_poll",
+        "_request",
+        "_rests",
+        "_simple",
+        "slot",
+    )
+
     def __init__(self, engine: BaseEngine[Any], **arguments: Any) -> None:
         super().__init__(engine.settings, engine.stats, **arguments)
         self._engine = engine
@@ -76,7 +92,7 @@ class FastPolling(BoundedHttp):
         HTTP, no timer of that one's runs, and the client takes its answers."""
         self._answered = 0.0
         """When that was, on the loop's clock."""
-        self.slot = -1
+        self.slot: int = -1
 
     # ---- which way
 
