@@ -17,15 +17,18 @@ from typing import Any, Final
 from ..engine.base import BaseEngine
 from ..engine.connection import Connection, is_utf8
 from ..engine.polling import COMPRESS_FROM, POST_OK, TEXT_HEADERS, PollingLane
+from ..fanout.outbox import Outbox
 from ..http.head import MAX_DIGITS
 from ..http.request import Request
 from ..http.responses import Header
 from ..protocol.engineio import MESSAGE, SEPARATOR, Packet, encode_payload
+from .descriptor import claim_descriptor
 from .polling import FastPolling, HeaderBlock, response_head
 
 __all__ = ["RepeatedPolling"]
 
 MAX_REPEATED: Final = 2048  # bytes of a header block that is kept for comparing
+MAX_COLLECTED: Final = 1024  # bytes of an answer; the writer has the same bound for what goes with others
 LENGTH: Final = re.compile(rb"(?:^|\r\n)content-length:[\t ]*+([0-9]++)\r\n", re.IGNORECASE)
 PLAIN: Final = ord(MESSAGE)
 BETWEEN: Final = SEPARATOR.encode()
@@ -74,6 +77,20 @@ class RepeatedPolling(FastPolling):
         arguments: uvicorn's: ``config``, ``server_state``, ``app_state``.
     """
 
+    __slots__ = (
+        "_collect",
+        "_compress_from",
+        "_get_block",
+        "_get_heads",
+        "_head",
+        "_line",
+        "_listened",
+        "_outbox",
+        "_post_block",
+        "_post_heads",
+        "_sessions",
+    )
+
     def __init__(self, engine: BaseEngine[Any], **arguments: Any) -> None:
         super().__init__(engine, **arguments)
         self._line = request_line(engine.settings.path)
@@ -88,10 +105,19 @@ class RepeatedPolling(FastPolling):
         self._post_heads: Heads
         self._head = b""
         """The request that waits, if it came by this way."""
+        self._collect = engine.context.collect
+        self._outbox: Outbox | None = None
+        """Small answers, until the end of the turn; they are written together with those on other connections."""
 
     def data_received(self, data: bytes) -> None:
         if not (self._rests and self._is_repeated(data)):
+            self._hand_over()
             super().data_received(data)
+
+    def _hand_over(self) -> None:
+        """What was collected in this turn comes before anything else on this connection."""
+        if self._outbox is not None:
+            self._outbox.flush()
 
     def _is_repeated(self, data: bytes) -> bool:
         """Serve a request if there is nothing new about it. Returns whether it was served; if not, nothing happened."""
@@ -128,7 +154,7 @@ class RepeatedPolling(FastPolling):
         heads = self._post_heads
         if heads.of is not self.server_state.default_headers:
             heads.renew(self.server_state.default_headers)
-        self._reply(heads.ok)
+        self._reply_soon(heads.ok)
         return True
 
     # ---- GET
@@ -162,7 +188,7 @@ class RepeatedPolling(FastPolling):
             heads.renew(self.server_state.default_headers)
         self._poll = self._lane = None
         self._head = b""
-        self._reply(b"%b%d\r\n\r\n%b" % (heads.packets, len(body), body))
+        self._reply_soon(b"%b%d\r\n\r\n%b" % (heads.packets, len(body), body))
         return True
 
     def _answer_plainly(self, packets: list[Packet] | None) -> bool:
@@ -176,6 +202,58 @@ class RepeatedPolling(FastPolling):
         self._begin(self._lane, found[0], block)
         return self._answer_get(packets)
 
+    # ---- the way out
+
+    def _reply_soon(self, response: bytes) -> None:
+        outbox, collect = self._outbox, self._collect
+        if collect is None or outbox is None or len(response) > MAX_COLLECTED or self._close_after or self._pipelined:
+            self._reply(response)
+            return
+        self._rests = True
+        self.server_state.total_requests += 1
+        self._answered = self.loop.time()
+        if self.slot < 0:
+            self._engine.context.wheel.place(self, self._answered + self.timeout_keep_alive)
+        collect(outbox, response)
+
+    def _reply(self, response: bytes) -> None:
+        self._hand_over()
+        super()._reply(response)
+
+    def _open_outbox(self) -> None:
+        outbox = self._outbox = Outbox(self._engine.context.outbox_rules, self)
+        descriptor = claim_descriptor(self.transport)
+        outbox.attach(self.transport.write, framed=True, descriptor=descriptor)
+        if self.transport.get_write_buffer_size():
+            outbox.descriptor = -1
+
+    def overflow(self) -> None:
+        """The transport does not take what it is given."""
+        self.transport.abort()
+
+    def pause_writing(self) -> None:
+        if self._outbox is not None:
+            self._outbox.descriptor = -1  # the transport itself takes what is still to come
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        if self._outbox is not None:
+            self._outbox.unblock()
+        super().resume_writing()
+
+    def eof_received(self) -> None:
+        self._hand_over()
+        super().eof_received()
+
+    def shutdown(self) -> None:
+        self._hand_over()
+        super().shutdown()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._outbox is not None:
+            self._outbox.close()  # first of all: behind this call the descriptor is closed
+        super().connection_lost(exc)
+
     # ---- what the plain twin has read
 
     def _learn(self, request: Request, block: HeaderBlock) -> None:
@@ -183,6 +261,8 @@ class RepeatedPolling(FastPolling):
         assert isinstance(raw, bytes)
         if len(raw) > MAX_REPEATED:
             return
+        if self._outbox is None and self._collect is not None:
+            self._open_outbox()
         heads = heads_of(tuple(block.cors))
         if request.method == "GET":
             self._get_block, self._get_heads = raw, heads

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import uvicorn
@@ -13,6 +13,7 @@ from tests.unit.fastlane.test_first_bytes import Wire
 from uvicorn.server import ServerState
 
 from shoal import Engine
+from shoal.fanout.ticker import Ticker
 from shoal.fastlane.bounded_http import BoundedHttp
 from shoal.fastlane.polling import FastPolling
 from shoal.fastlane.repeated import RepeatedPolling
@@ -45,10 +46,13 @@ class Repeated(RepeatedPolling, Fast):
 class Harness:
     """An engine behind uvicorn's HTTP, with the short cuts or without them, and connections to it."""
 
-    def __init__(self, *, fast: bool, repeated: bool = True, **options: Any) -> None:
+    def __init__(self, *, fast: bool, repeated: bool = True, collects: bool = True, **options: Any) -> None:
         self.fast = fast
         self.way = Repeated if repeated else Fast
         self.engine = Engine(**options)
+        self.ticker = Ticker(io_uring=False)
+        if collects:  # as the engine of a Server does
+            self.engine.context = replace(self.engine.context, collect=self.ticker.collect)
         self.events: list[Any] = []
         self.engine.on("message")(self.message)
         self.engine.on("disconnect")(lambda session, reason: self.events.append(reason))
@@ -111,7 +115,7 @@ class Harness:
         uvicorn answers a broken request before the good ones that it was sent behind, and when the client leaves it
         notifies only the last one. Of two connections on which a request waits behind another, either may be first.
         """
-        if name not in {"get", "post", "again", "pieces", "line", "bytes", "drop"}:
+        if name not in {"get", "post", "again", "length", "pieces", "line", "bytes", "drop"}:
             return False
         number = arguments[0]
         if name == "drop":
@@ -176,6 +180,7 @@ class Harness:
                 wire.protocol.shutdown()
         await self.engine.close()
         await self.settle()
+        self.ticker.forget_loop()
         assert all(wire.closing for wire in self.wires)
         for wire in self.wires:
             wire.protocol.connection_lost(None)
@@ -221,6 +226,15 @@ class Steps:
                 break
             self.harness.receive(wire, data)
             await self.harness.settle()
+
+    async def length(self, wire: int, sid: int, length: bytes, body: bytes) -> None:
+        """A POST that says this about its length, behind one that is as long as it says. Then the client leaves."""
+        target = PATH + b"&sid=" + self.harness.sids[sid].encode()
+        for text, data in ((b"5", b"4five"), (length, body)):
+            field = b"Content-Length:" + text
+            self.harness.receive(wire, request(b"POST " + target + b" HTTP/1.1", [*FIELDS, field]) + data)
+            await self.harness.settle()
+        self.harness.lose(wire)  # it may wait for the rest of a body
 
     async def pieces(self, wire: int, sid: int, cut: int, body: bytes) -> None:
         """A POST in two pieces, with a GET right behind it."""
@@ -304,6 +318,13 @@ repeated_bodies = st.lists(
     max_size=4,
 )
 any_step = st.one_of(
+    st.tuples(
+        st.just("length"),
+        wires,
+        sids,
+        st.sampled_from([b"5", b"05", b"+5", b"-5", b" 5", b"5 ", b"5_0", b"0x5", b"", b"4", b"6", b"5,5", b"9" * 13]),
+        st.sampled_from([b"4five", b"", b"4" + b"x" * 49]),
+    ),
     st.tuples(st.just("again"), wires, sids, st.sampled_from([b"x", b"P_-.", b"%20", b"&"]), repeated_bodies),
     st.tuples(st.just("again"), wires, sids, st.just(b"x"), repeated_bodies),
     st.tuples(st.just("get"), wires, sids, fields),
@@ -345,7 +366,9 @@ any_step = st.one_of(
 )
 
 
-async def compare(steps: list[tuple[Any, ...]], *, even_if_different: bool = False, **options: Any) -> tuple[int, int]:
+async def compare(
+    steps: list[tuple[Any, ...]], *, even_if_different: bool = False, collects: bool = True, **options: Any
+) -> tuple[int, int]:
     """Give all ways the same steps, and compare after each.
 
     Returns how many requests took a short cut, where there is one and where there are two, and must be the same.
@@ -353,7 +376,7 @@ async def compare(steps: list[tuple[Any, ...]], *, even_if_different: bool = Fal
     seen: list[list[Any]] = []
     short, repeated = [], 0
     for fast, both in ((True, True), (True, False), (False, False)):
-        harness = Harness(fast=fast, repeated=both, **options)
+        harness = Harness(fast=fast, repeated=both, collects=collects, **options)
         do = Steps(harness)
         for _ in range(2):
             await harness.open()
