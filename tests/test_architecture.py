@@ -92,6 +92,7 @@ ORDER = {
         "upgrade",
         "bounded_http",
         "polling",
+        "repeated",
         "first_bytes",
         "listening",
         "tls",

@@ -12,12 +12,13 @@ from typing import Any
 
 from shoal import Server
 from shoal.fanout import writer
+from shoal.fastlane import repeated
 from shoal.fastlane import websocket as fastlane
 
 io = Server(node="descriptors", broker="memory://", max_outbox=200_000)
 claimed: set[int] = set()
 tasks: list[asyncio.Task[None]] = []
-seen = {"past": 0, "by_ring": 0, "astray": 0, "files": 0, "reused": 0, "spoilt": 0}
+seen = {"past": 0, "by_ring": 0, "astray": 0, "files": 0, "reused": 0, "spoilt": 0, "answers": 0}
 claim, write = fastlane.claim_descriptor, writer.os_write
 
 
@@ -47,6 +48,7 @@ def look_at(descriptor: Claim) -> None:
 
 def suspicious_write(descriptor: Claim, data: bytes) -> int:
     seen["past"] += 1
+    seen["answers"] += data.startswith(b"HTTP/1.1 200")
     look_at(descriptor)
     return write(descriptor, data)
 
@@ -58,6 +60,7 @@ class SuspiciousRing(writer.Ring):
 
     def send_each(self, descriptors: list[Claim], pieces: list[bytes]) -> list[int] | None:  # type: ignore[override]
         self._look_at(descriptors)
+        seen["answers"] += sum(piece.startswith(b"HTTP/1.1 200") for piece in pieces)
         return super().send_each(descriptors, pieces)
 
     def _look_at(self, descriptors: list[Claim]) -> None:
@@ -66,7 +69,7 @@ class SuspiciousRing(writer.Ring):
             look_at(descriptor)
 
 
-fastlane.claim_descriptor = noting_claim  # type: ignore[assignment]
+fastlane.claim_descriptor = repeated.claim_descriptor = noting_claim  # type: ignore[assignment]
 writer.os_write = suspicious_write  # type: ignore[assignment]
 writer.Ring = SuspiciousRing  # type: ignore[misc]
 writer.RING_FROM = 2  # type: ignore[misc]

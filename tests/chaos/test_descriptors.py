@@ -2,8 +2,8 @@
 
 The fan-out writes to sockets by their number, past the transports that own them. The server under test opens and closes
 files all the while, so that each number that becomes free is soon another's, and checks each write. A crowd that comes
-by either transport and leaves in every way meanwhile reads numbered messages: none may be missing, or come behind a
-close frame.
+by either transport, or stays with polling, and leaves in every way meanwhile reads numbered messages: none may be
+missing, or come behind a close frame.
 """
 
 from __future__ import annotations
@@ -27,6 +27,32 @@ SECONDS, CROWD = 3.0, 24
 SAID = re.compile(rb'42\["said",(\d+),')
 
 
+class Requests:
+    """A connection for polling requests, one behind the other."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    @classmethod
+    async def open(cls, port: int) -> Requests:
+        return cls(*await asyncio.open_connection("127.0.0.1", port, limit=1 << 20))
+
+    def write(self, method: bytes, query: bytes, body: bytes = b"") -> None:
+        length = b"Content-Length: %d\r\n" % len(body) if method == b"POST" else b""
+        line = b"%b /socket.io/?EIO=4&transport=polling%b HTTP/1.1\r\n" % (method, query)
+        self.writer.write(line + b"Host: x\r\n" + length + b"\r\n" + body)
+
+    async def send(self, method: bytes, query: bytes, body: bytes = b"") -> bytes:
+        """The body of the answer."""
+        self.write(method, query, body)
+        head = await self.reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", head)
+        if not head.startswith(b"HTTP/1.1 200") or length is None:
+            raise ConnectionResetError(head)  # the session has ended: it fell too far behind
+        return await self.reader.readexactly(int(length[1]))
+
+
 class Visitor:
     """A client that listens for a while, and leaves."""
 
@@ -41,7 +67,11 @@ class Visitor:
         dice = self.dice
         buffer = dice.choice([None, 4_096])
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):  # cut off: it fell too far behind
-            if dice.random() < 0.7:
+            way = dice.random()
+            if way < 0.3:
+                await self._poll()
+                return
+            if way < 0.8:
                 raw, _ = await Raw.joined(self.port, buffer=buffer)
             else:
                 raw = await self._upgrade(buffer)
@@ -70,6 +100,33 @@ class Visitor:
                 raise
         self.upgraded = True
         return raw
+
+    async def _poll(self) -> None:
+        """Come by long-polling and stay with it, on two connections. They end in order, with a reset, or half."""
+        polls, posts = await Requests.open(self.port), await Requests.open(self.port)
+        try:
+            found = re.search(rb'"sid":"([^"]+)"', await polls.send(b"GET", b""))
+            assert found is not None
+            query = b"&t=0&sid=" + found[1]
+            assert await posts.send(b"POST", query, b"40") == b"ok"
+            await polls.send(b"GET", query)
+            await posts.send(b"POST", query, b'4299["join"]')
+            joined = False
+            for number in range(self.dice.randrange(60)):
+                for packet in (await polls.send(b"GET", query)).split(b"\x1e"):
+                    if joined:
+                        self._take(packet)
+                    joined = joined or packet.startswith(b"4399")  # from here on none may be missing
+                if number % 2:
+                    assert await posts.send(b"POST", query, b'42["nothing"]') == b"ok"
+            ways = [(b"POST", b"1"), (b"POST", b'42["kick"]'), (b"GET", b""), None]
+            if (last := self.dice.choice(ways)) is not None:
+                posts.write(last[0], query, last[1])
+                if self.dice.random() < 0.5:
+                    posts.writer.write_eof()
+        finally:
+            for requests in (polls, posts):
+                self.dice.choice([requests.writer.close, requests.writer.transport.abort])()
 
     async def _listen(self, raw: Raw) -> None:
         for _ in range(self.dice.randrange(60)):
@@ -137,6 +194,7 @@ async def test_no_byte_goes_astray(ring: bool) -> None:
     assert seen["by_ring" if ring else "past"] > 1_000, seen
     assert ring or not seen["by_ring"], seen
     assert seen["reused"] > 100, seen
+    assert seen["answers"] > 100, seen
     assert sum(visitor.heard for visitor in visitors) > 1_000
     assert len(visitors) > 2 * CROWD
     assert sum(visitor.upgraded and visitor.heard > 0 for visitor in visitors) > 2

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Generic, TypeVar
 
-from ..fanout.outbox import OutboxStats
+from ..fanout.outbox import Outbox, OutboxStats
 from ..http.request import Request
 from ..protocol.session import State
 from ..settings import EngineSettings
@@ -61,6 +61,7 @@ class BaseEngine(Generic[S]):
         on_session: Called with each new session, right after its OPEN packet was sent; sets the session's callbacks.
         settle: Called before a session is closed in order: lays what this turn emitted to many into its outbox.
         node: Name of the node, for session ids to begin with; see :func:`.ids.session_prefix`.
+        collect: Writes an outbox at the end of the turn.
     """
 
     EVENTS: Mapping[str, tuple[str, ...]] = {
@@ -76,12 +77,13 @@ class BaseEngine(Generic[S]):
         on_session: Callable[[Connection], None],
         settle: Callable[[], None] = _nothing,
         node: str = "",
+        collect: Callable[[Outbox, bytes], None] | None = None,
     ) -> None:
         self.settings = settings
         """Its options. Frozen."""
         self.on_session = on_session
         self.tag: str = new_tag()
-        self.context: EngineContext = new_context(settings, settle)
+        self.context: EngineContext = new_context(settings, settle, collect)
         self.stats: EngineStats = self.context.stats
         """What it has counted."""
         self.listeners: Listeners = Listeners(self.EVENTS, self.context.tasks)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ..fanout.outbox import OutboxRules, OutboxStats
+from ..fanout.outbox import Outbox, OutboxRules, OutboxStats
 from ..settings import EngineSettings
 from .home import Home
 from .stats import EngineStats
@@ -51,9 +51,13 @@ class EngineContext:
     log_once: OnceLog
     settle: Callable[[], None]
     """Called before a session is closed in order: lays what this turn emitted to many into its outbox."""
+    collect: Callable[[Outbox, bytes], None] | None
+    """Lays bytes into a framed outbox, and writes it at the end of the turn, with all others. If anybody does."""
 
 
-def new_context(settings: EngineSettings, settle: Callable[[], None]) -> EngineContext:
+def new_context(
+    settings: EngineSettings, settle: Callable[[], None], collect: Callable[[Outbox, bytes], None] | None = None
+) -> EngineContext:
     """The context of a new engine."""
     home = Home()
     return EngineContext(
@@ -65,4 +69,5 @@ def new_context(settings: EngineSettings, settle: Callable[[], None]) -> EngineC
         Tasks(),
         OnceLog(),
         settle,
+        collect,
     )

@@ -32,24 +32,25 @@ class Listeners:
         tasks: Run the coroutines of :meth:`notify`.
     """
 
-    __slots__ = ("_events", "_handlers", "_tasks")
+    __slots__ = ("_events", "_tasks", "by_event")
 
     def __init__(self, events: Mapping[str, tuple[str, ...]], tasks: Tasks) -> None:
         self._events = events
         self._tasks = tasks
-        self._handlers: dict[str, list[Handler]] = {}
+        self.by_event: dict[str, list[Handler]] = {}
+        """The handlers. The dict stays the same."""
 
     def __bool__(self) -> bool:
         """Whether any event has a handler."""
-        return bool(self._handlers)
+        return bool(self.by_event)
 
     def functions(self) -> dict[str, list[Handler]]:
         """The handlers by event. A copy."""
-        return {event: [*found] for event, found in self._handlers.items()}
+        return {event: [*found] for event, found in self.by_event.items()}
 
     def __contains__(self, event: str) -> bool:
         """Whether an event has a handler."""
-        return event in self._handlers
+        return event in self.by_event
 
     def on(self, event: str) -> Callable[[F], F]:
         """A decorator that registers a handler.
@@ -62,18 +63,18 @@ class Listeners:
 
         def register(handler: F) -> F:
             require_signature(handler, f"the handler of {event!r}", self._events[event])
-            self._handlers.setdefault(event, []).append(handler)
+            self.by_event.setdefault(event, []).append(handler)
             return handler
 
         return register
 
     def off(self, event: str, handler: Handler | None = None) -> None:
         """Forget a handler, or all of an event."""
-        left = [other for other in self._handlers.get(event, ()) if handler is not None and other != handler]
+        left = [other for other in self.by_event.get(event, ()) if handler is not None and other != handler]
         if left:
-            self._handlers[event] = left
+            self.by_event[event] = left
         else:
-            self._handlers.pop(event, None)
+            self.by_event.pop(event, None)
 
     def notify(self, event: str, *args: Any) -> None:
         """Call the handlers of an event. One that raises is logged; coroutines run each in a task."""
@@ -83,7 +84,7 @@ class Listeners:
     def call(self, event: str, *args: Any) -> list[Coroutine[Any, Any, Any]]:
         """Call the handlers of an event; returns the coroutines that are to be awaited for those who are async."""
         works: list[Coroutine[Any, Any, Any]] = []
-        for handler in self._handlers.get(event, ()):
+        for handler in self.by_event.get(event, ()):
             try:
                 result = copy_context().run(handler, *args)  # what it sets is not for the next client
                 if inspect.iscoroutine(result):

@@ -178,7 +178,8 @@ class Outbox:
         self.writable = True
         self.write = self._lane
         self.descriptor = self._descriptor
-        self.hand_over()
+        if self.held:
+            self.hand_over()
 
     def hand_over(self) -> None:
         """Give the lane what was held, whether it takes data or not."""

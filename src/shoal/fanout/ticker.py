@@ -172,6 +172,14 @@ class Ticker:
                 self._schedule()
         outbox.add_packets(packets)
 
+    def collect(self, outbox: Outbox, data: bytes) -> None:
+        """Write bytes to a connection that carries no session of its own, with what else this turn writes."""
+        if not outbox.pending:
+            self._dirty.append(outbox)
+            if not self._scheduled:
+                self._schedule()
+        outbox.pending.append(data)
+
     def before_change(self, table: Rooms[Any], room: str | None) -> None:
         """A room's members are about to change: what was emitted so far is for those who are there now."""
         batch = self._batch
@@ -202,17 +210,21 @@ class Ticker:
 
     def flush(self) -> None:
         """Write everything that was collected. Runs by itself at the end of the turn."""
-        self._scheduled = False
+        self._scheduled = True  # what is collected meanwhile goes with the rest
         self._size = 0
-        batch = self._batch
-        if batch is not None:
-            if not self._dirty and not batch.volatile:
-                self._batch = None
-                self._write_through(batch)
-                return
-            self.seal()
-        dirty, self._dirty = self._dirty, []
-        self._writer.write_each(dirty)
+        try:
+            batch = self._batch
+            if batch is not None:
+                if not self._dirty and not batch.volatile:
+                    self._batch = None
+                    self._write_through(batch)
+                else:
+                    self.seal()
+            while self._dirty:
+                dirty, self._dirty = self._dirty, []
+                self._writer.write_each(dirty)
+        finally:
+            self._scheduled = False
 
     def write_now(self) -> None:
         """Write what was collected so far, if anything was."""

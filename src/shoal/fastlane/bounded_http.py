@@ -44,6 +44,9 @@ class BoundedHttp(HttpToolsProtocol):
         arguments: uvicorn's: ``config``, ``server_state``, ``app_state``.
     """
 
+    # Beside uvicorn's dict: objects of a class share the names in theirs up to thirty of them, of which it takes 27.
+    __slots__ = ("_current", "_head_timer", "_overhead", "_settings", "_stats", "reading")
+
     def __init__(self, settings: EngineSettings, stats: EngineStats, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._settings = settings

@@ -16,7 +16,7 @@ from typing import Any, Final, cast
 from ..engine.base import BaseEngine
 from ..http.head import parse_request
 from ..http.request import Request
-from .polling import FastPolling
+from .repeated import RepeatedPolling
 from .upgrade import UpgradeProtocol
 
 __all__ = ["FirstBytesProtocol", "parse_handshake"]
@@ -70,10 +70,10 @@ class FirstBytesProtocol(UpgradeProtocol):
             request.peer, request.secure = self._peer()
             self.answer(request)
 
-    def _to_http(self) -> FastPolling:
+    def _to_http(self) -> RepeatedPolling:
         transport = cast(asyncio.Transport, self._transport)
         self._connections.discard(self)
-        http = FastPolling(self._engine, **self._arguments)
+        http = RepeatedPolling(self._engine, **self._arguments)
         http.connection_made(transport, self._head_due)
         transport.set_protocol(http)
         return http

@@ -9,6 +9,7 @@ to its session is decided in :mod:`shoal.engine.polling` alone.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
@@ -26,7 +27,7 @@ from ..http.responses import Header, Response
 from ..protocol.engineio import Packet
 from .bounded_http import BoundedHttp
 
-__all__ = ["FastPolling"]
+__all__ = ["FastPolling", "HeaderBlock", "response_head"]
 
 # Header blocks that a connection caches: one of its GETs, and those of POSTs of a few lengths.
 MAX_CACHED: Final = 4
@@ -42,6 +43,11 @@ class HeaderBlock(NamedTuple):
     cors: list[Header]
 
 
+def response_head(status: int, headers: Iterable[Header]) -> bytes:
+    """A response up to the digits of its body's length."""
+    return b"%b%bcontent-length: " % (STATUS_LINE[status], b"".join([b"%b: %b\r\n" % header for header in headers]))
+
+
 class FastPolling(BoundedHttp):
     """One HTTP connection to an engine.
 
@@ -49,6 +55,22 @@ class FastPolling(BoundedHttp):
         engine: Whose sessions poll here.
         arguments: uvicorn's: ``config``, ``server_state``, ``app_state``.
     """
+
+    __slots__ = (
+        "_answered",
+        "_blocks",
+        "_close_after",
+        "_cors",
+        "_engine",
+        "_lane",
+        "_path",
+        "_pipelined",
+        "_poll",
+        "_request",
+        "_rests",
+        "_simple",
+        "slot",
+    )
 
     def __init__(self, engine: BaseEngine[Any], **arguments: Any) -> None:
         super().__init__(engine.settings, engine.stats, **arguments)
@@ -65,7 +87,12 @@ class FastPolling(BoundedHttp):
         self._pipelined = b""
         """What came while a request waited for its answer."""
         self._close_after = False
-        self.slot = -1
+        self._rests = False
+        """Whether the last request took a short cut and has its answer: nothing is under way, here and in uvicorn's
+        HTTP, no timer of that one's runs, and the client takes its answers."""
+        self._answered = 0.0
+        """When that was, on the loop's clock."""
+        self.slot: int = -1
 
     # ---- which way
 
@@ -75,8 +102,13 @@ class FastPolling(BoundedHttp):
             if len(self._pipelined) > MAX_PIPELINED_BYTES:  # not before: without reading no end is noticed
                 self.flow.pause_reading()
         elif not (self._is_idle() and self._try_short_cut(data)):
+            self._rests = False
             self._engine.context.wheel.remove(self)
             super().data_received(data)
+
+    def pause_writing(self) -> None:
+        self._rests = False
+        super().pause_writing()
 
     def _is_idle(self) -> bool:
         """Whether nothing is under way in uvicorn's HTTP: the next byte begins the request that is answered next."""
@@ -89,17 +121,10 @@ class FastPolling(BoundedHttp):
 
     def _try_short_cut(self, data: bytes) -> bool:
         """Serve a request by the short cut. Returns whether it may take it; if not, nothing has happened."""
-        line = REQUEST_LINE.match(data)
-        if line is None:
+        found = self._read(data)
+        if found is None:
             return False
-        method, target = line.groups()
-        path, _, query = target.partition(b"?")
-        start = line.end()
-        end = data.find(b"\r\n\r\n", start, start + MAX_STRICT_HEAD) + 4
-        if path != self._path or end < start:
-            return False
-        request = Request(method.decode(), self._engine.settings.path, query, data[start:end], "", False)
-        request = receive_hop(self._engine.forwarder.key, request)
+        request, end = found
         block = self._block(request)
         if block is None or len(data) != end + block.length:
             return False
@@ -109,7 +134,7 @@ class FastPolling(BoundedHttp):
         lane = connection.lane
         if not isinstance(lane, PollingLane):
             return False
-        if method == b"POST":
+        if request.method == "POST":
             if lane.posting or lane.paused or block.length > self._settings.max_payload:
                 return False
             self._begin(lane, request, block)
@@ -120,6 +145,20 @@ class FastPolling(BoundedHttp):
             self._begin(lane, request, block)
             self._get(lane)
         return True
+
+    def _read(self, data: bytes) -> tuple[Request, int] | None:
+        """The request to the engine's path that ``data`` begins with, and where its head ends."""
+        line = REQUEST_LINE.match(data)
+        if line is None:
+            return None
+        method, target = line.groups()
+        path, _, query = target.partition(b"?")
+        start = line.end()
+        end = data.find(b"\r\n\r\n", start, start + MAX_STRICT_HEAD) + 4
+        if path != self._path or end < start:
+            return None
+        request = Request(method.decode(), self._engine.settings.path, query, data[start:end], "", False)
+        return receive_hop(self._engine.forwarder.key, request), end
 
     def _block(self, request: Request) -> HeaderBlock | None:
         """Its header block, parsed; ``None`` if the request must not take the short cut."""
@@ -156,6 +195,11 @@ class FastPolling(BoundedHttp):
         self._lane, self._cors = lane, block.cors
         if isinstance(request, PassedRequest):
             self._cors = [*block.cors, *proof_headers(request)]
+        else:
+            self._learn(request, block)
+
+    def _learn(self, request: Request, block: HeaderBlock) -> None:
+        """The short cut was taken by a request that came from its client: others like it may follow."""
 
     def _take_over(self, request: Request) -> None:
         """A request is answered by the short cut."""
@@ -233,18 +277,22 @@ class FastPolling(BoundedHttp):
 
     def _send(self, status: int, headers: list[Header], body: bytes) -> None:
         self._lane = self._request = None
-        if self.transport.is_closing():
-            return
-        headers = [*headers, (b"content-length", b"%d" % len(body))]
-        lines = b"".join([b"%b: %b\r\n" % header for header in headers])
-        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[status], lines, body))
+        if not self.transport.is_closing():
+            self._reply(b"%b%d\r\n\r\n%b" % (response_head(status, headers), len(body), body))
+
+    def _reply(self, response: bytes) -> None:
+        self._rests = not self.flow.write_paused
         self.server_state.total_requests += 1
-        if self._close_after:
-            self.transport.close()
-        elif self._pipelined:
-            self.loop.call_soon(self._catch_up)
-        else:
-            self._engine.context.wheel.after(self, self.timeout_keep_alive)
+        self._answered = self.loop.time()
+        if self.slot < 0:
+            self._engine.context.wheel.place(self, self._answered + self.timeout_keep_alive)
+        self.transport.write(response)
+        if self._close_after or self._pipelined:
+            self._rests = False
+            if self._close_after:
+                self.transport.close()
+            else:
+                self.loop.call_soon(self._catch_up)
 
     def _catch_up(self) -> None:
         data, self._pipelined = self._pipelined, b""
@@ -257,7 +305,11 @@ class FastPolling(BoundedHttp):
     def on_due(self, now: float) -> None:
         """Nothing came for as long as uvicorn keeps an idle connection."""
         if self._lane is None and not self._pipelined:
-            self.timeout_keep_alive_handler()
+            due = self._answered + self.timeout_keep_alive
+            if now < due:
+                self._engine.context.wheel.place(self, due)
+            else:
+                self.timeout_keep_alive_handler()
 
     def shutdown(self) -> None:
         """uvicorn is going down: a request that waits still gets its answer."""

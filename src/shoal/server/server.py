@@ -80,7 +80,7 @@ class Server(Broadcasting):
         self.stats: ServerStats = ServerStats(ticker=self._ticker)
         """What it has counted; the connections' part is in ``engine.stats`` and ``engine.outbox_stats``."""
         self.engine: BaseEngine[ServerSettings] = BaseEngine(
-            self.settings, self._attach, self._ticker.seal, self.settings.node
+            self.settings, self._attach, self._ticker.seal, self.settings.node, self._ticker.collect
         )
         """Sessions and transports, without Socket.IO: ``on``, ``clients_count``."""
         self._runners = Runners(self._ticker.write_now)

@@ -7,6 +7,7 @@ will; two namespaces share the connections.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import random
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from tests.unit.fanout.world import ROOMS, Kind, World, town
 from tests.unit.fuzz import examples
 
 from shoal.fanout import writer
+from shoal.fanout.outbox import Outbox, OutboxRules, OutboxStats
 from shoal.fanout.ticker import FLUSH_SIZE
 from shoal.testing import Clock, async_test, run
 
@@ -231,6 +233,25 @@ async def test_a_broadcast_to_nobody_costs_nothing() -> None:
     before = world.ticker.broadcasts
     world.ticker.broadcast(table, ("empty",), (), b"4x", ())
     assert world.ticker.broadcasts == before
+
+
+@async_test
+async def test_what_is_collected_while_the_turn_is_written_goes_with_it() -> None:
+    """The answer to a GET, say, which a lane makes of what its session is given."""
+    world, table = town(["text"] * 2)
+    answers, written = Outbox(OutboxRules(1_000, "disconnect", OutboxStats()), world.connections[0].owner), []
+    answers.attach(written.append, framed=True)
+
+    def lane(packets: list[Any]) -> None:
+        world.ticker.collect(answers, packets[0].encode())
+
+    world.members[0, 0].outbox.attach(lane, framed=False)
+    world.ticker.broadcast(table, (), (), b"4all", ())
+    await asyncio.sleep(0)
+    assert written == [b"4all"]
+    world.ticker.send(world.members[0, 0], b"4own", ())
+    await asyncio.sleep(0)
+    assert written == [b"4all", b"4own"]
 
 
 @async_test

@@ -1,10 +1,10 @@
-"""Polling on the fast lane and by way of uvicorn, side by side: what goes in, and all that comes of it."""
+"""Polling on the fast lane, by both short cuts or one, and by way of uvicorn: what goes in and what comes of it."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import uvicorn
@@ -13,8 +13,10 @@ from tests.unit.fastlane.test_first_bytes import Wire
 from uvicorn.server import ServerState
 
 from shoal import Engine
+from shoal.fanout.ticker import Ticker
 from shoal.fastlane.bounded_http import BoundedHttp
 from shoal.fastlane.polling import FastPolling
+from shoal.fastlane.repeated import RepeatedPolling
 from shoal.testing import Clock
 
 PATH = b"/engine.io/?EIO=4&transport=polling"
@@ -24,7 +26,7 @@ FIELDS = [b"Host: 127.0.0.1:1111", b"User-Agent: x", b"Accept: */*", b"Origin: h
 class Fast(FastPolling):
     """Counts the requests that took the short cut."""
 
-    short = 0
+    short = repeated = 0
 
     def _try_short_cut(self, data: bytes) -> bool:
         taken = super()._try_short_cut(data)
@@ -32,12 +34,25 @@ class Fast(FastPolling):
         return taken
 
 
-class Harness:
-    """An engine behind uvicorn's HTTP, with the short cut or without it, and connections to it."""
+class Repeated(RepeatedPolling, Fast):
+    """Counts those that took the other one, too."""
 
-    def __init__(self, *, fast: bool, **options: Any) -> None:
+    def _is_repeated(self, data: bytes) -> bool:
+        taken = super()._is_repeated(data)
+        self.repeated += taken
+        return taken
+
+
+class Harness:
+    """An engine behind uvicorn's HTTP, with the short cuts or without them, and connections to it."""
+
+    def __init__(self, *, fast: bool, repeated: bool = True, collects: bool = True, **options: Any) -> None:
         self.fast = fast
+        self.way = Repeated if repeated else Fast
         self.engine = Engine(**options)
+        self.ticker = Ticker(io_uring=False)
+        if collects:  # as the engine of a Server does
+            self.engine.context = replace(self.engine.context, collect=self.ticker.collect)
         self.events: list[Any] = []
         self.engine.on("message")(self.message)
         self.engine.on("disconnect")(lambda session, reason: self.events.append(reason))
@@ -75,7 +90,7 @@ class Harness:
         wire = Wire()
         context: Any = {"config": self.config, "server_state": self.state, "app_state": {}}
         if self.fast:
-            wire.protocol = Fast(self.engine, **context)
+            wire.protocol = self.way(self.engine, **context)
         else:
             wire.protocol = BoundedHttp(self.engine.settings, self.engine.stats, **context)
         wire.protocol.connection_made(wire)
@@ -100,7 +115,7 @@ class Harness:
         uvicorn answers a broken request before the good ones that it was sent behind, and when the client leaves it
         notifies only the last one. Of two connections on which a request waits behind another, either may be first.
         """
-        if name not in {"get", "post", "pieces", "line", "bytes", "drop"}:
+        if name not in {"get", "post", "again", "length", "pieces", "line", "bytes", "drop"}:
             return False
         number = arguments[0]
         if name == "drop":
@@ -165,6 +180,7 @@ class Harness:
                 wire.protocol.shutdown()
         await self.engine.close()
         await self.settle()
+        self.ticker.forget_loop()
         assert all(wire.closing for wire in self.wires)
         for wire in self.wires:
             wire.protocol.connection_lost(None)
@@ -192,6 +208,33 @@ class Steps:
     async def post(self, wire: int, sid: int, fields: list[bytes], body: bytes) -> None:
         target = PATH + b"&sid=" + self.harness.sids[sid].encode()
         self.harness.receive(wire, request(b"POST " + target + b" HTTP/1.1", fields, body))
+
+    async def again(self, wire: int, sid: int, mark: bytes, bodies: list[bytes | None]) -> None:
+        """Requests as browsers send them, one behind the other: POSTs, and a GET for ``None``."""
+        for number, body in enumerate(bodies):
+            target = b"/engine.io/?EIO=4&transport=polling&t=%b%d&sid=%b" % (
+                mark,
+                number,
+                self.harness.sids[sid].encode(),
+            )
+            if body is None:
+                data = request(b"GET " + target + b" HTTP/1.1", FIELDS)
+            else:
+                length = b"content-length: %d" % len(body)
+                data = request(b"POST " + target + b" HTTP/1.1", [FIELDS[0], length, *FIELDS[1:]]) + body
+            if self.harness.differs("get", [wire]):
+                break
+            self.harness.receive(wire, data)
+            await self.harness.settle()
+
+    async def length(self, wire: int, sid: int, length: bytes, body: bytes) -> None:
+        """A POST that says this about its length, behind one that is as long as it says. Then the client leaves."""
+        target = PATH + b"&sid=" + self.harness.sids[sid].encode()
+        for text, data in ((b"5", b"4five"), (length, body)):
+            field = b"Content-Length:" + text
+            self.harness.receive(wire, request(b"POST " + target + b" HTTP/1.1", [*FIELDS, field]) + data)
+            await self.harness.settle()
+        self.harness.lose(wire)  # it may wait for the rest of a body
 
     async def pieces(self, wire: int, sid: int, cut: int, body: bytes) -> None:
         """A POST in two pieces, with a GET right behind it."""
@@ -267,7 +310,23 @@ fields = st.just(FIELDS) | st.lists(
 bodies = st.sampled_from(
     [b"4hello", b"4hello", b"4a\x1e4b\x1ebAAEC", b"3", b"1", b"6", b"", b"x", b"\xff", b"b!", b"4pause", b"4close"]
 ) | st.sampled_from([b"4pause\x1e4after", b"4pause\x1e4close\x1e4c", b"4" + b"x" * 1500, b"4" * 70 + b"\x1e4" * 70])
+repeated_bodies = st.lists(
+    st.none()
+    | bodies
+    | st.sampled_from([b"4", "4é\N{GRINNING FACE}".encode(), b"4\xff", b"4hello there", b"2", b"42"]),
+    min_size=1,
+    max_size=4,
+)
 any_step = st.one_of(
+    st.tuples(
+        st.just("length"),
+        wires,
+        sids,
+        st.sampled_from([b"5", b"05", b"+5", b"-5", b" 5", b"5 ", b"5_0", b"0x5", b"", b"4", b"6", b"5,5", b"9" * 13]),
+        st.sampled_from([b"4five", b"", b"4" + b"x" * 49]),
+    ),
+    st.tuples(st.just("again"), wires, sids, st.sampled_from([b"x", b"P_-.", b"%20", b"&"]), repeated_bodies),
+    st.tuples(st.just("again"), wires, sids, st.just(b"x"), repeated_bodies),
     st.tuples(st.just("get"), wires, sids, fields),
     st.tuples(st.just("get"), wires, sids, st.just(FIELDS)),
     st.tuples(
@@ -307,12 +366,17 @@ any_step = st.one_of(
 )
 
 
-async def compare(steps: list[tuple[Any, ...]], *, even_if_different: bool = False, **options: Any) -> int:
-    """Give both the same steps, and compare after each. Returns how many requests took the short cut."""
+async def compare(
+    steps: list[tuple[Any, ...]], *, even_if_different: bool = False, collects: bool = True, **options: Any
+) -> tuple[int, int]:
+    """Give all ways the same steps, and compare after each.
+
+    Returns how many requests took a short cut, where there is one and where there are two, and must be the same.
+    """
     seen: list[list[Any]] = []
-    short = 0
-    for fast in (True, False):
-        harness = Harness(fast=fast, **options)
+    short, repeated = [], 0
+    for fast, both in ((True, True), (True, False), (False, False)):
+        harness = Harness(fast=fast, repeated=both, collects=collects, **options)
         do = Steps(harness)
         for _ in range(2):
             await harness.open()
@@ -324,11 +388,15 @@ async def compare(steps: list[tuple[Any, ...]], *, even_if_different: bool = Fal
             await getattr(do, name)(*arguments)
             await harness.settle()
             seen[-1].append(harness.seen())
-        short += sum(wire.protocol.short for wire in harness.wires if fast)
+        if fast:
+            repeated += sum(wire.protocol.repeated for wire in harness.wires)
+            short.append(sum(wire.protocol.short + wire.protocol.repeated for wire in harness.wires))
         await harness.end()
-    for step, fast_one, plain_one in zip(steps, *seen, strict=True):
+    for step, repeated_one, fast_one, plain_one in zip(steps, *seen, strict=True):
+        assert repeated_one == plain_one, f"after {step}"
         assert fast_one == plain_one, f"after {step}"
-    return short
+    assert short[0] == short[1]
+    return short[0], repeated
 
 
 LONG = "x" * 1500
