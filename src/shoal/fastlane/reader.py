@@ -95,8 +95,7 @@ class FrameReader(WebSocketLane, asyncio.Protocol):
         if self._short_cut and data[0] == TEXT and 5 < len(data) == data[1] - 122 < 132:
             payload = apply_mask(data[6:], data[2:6])
             if payload[:1] == MESSAGE:
-                on_text = self.connection.on_text  # type: ignore[union-attr] # a slot: not to be called as a method
-                on_text(payload)
+                self.connection.receiver.receive_text(payload)  # type: ignore[union-attr]
             else:
                 self.receive(payload)
         elif not self._answer_close(data):

@@ -119,9 +119,16 @@ class Lane:
 
     def attach(self, connection: Connection) -> None:
         self.connection = connection
-        connection.on_text = lambda payload: self.seen.messages.append(("TEXT", bytes(payload)))
-        connection.on_binary = lambda payload: self.seen.messages.append(("BINARY", bytes(payload)))
-        connection.on_close = self.reasons.append
+        connection.receiver = self
+
+    def receive_text(self, payload: bytes) -> None:
+        self.seen.messages.append(("TEXT", bytes(payload)))
+
+    def receive_binary(self, payload: bytes) -> None:
+        self.seen.messages.append(("BINARY", bytes(payload)))
+
+    def closed(self, reason: str) -> None:
+        self.reasons.append(reason)
 
     def end(self) -> Seen:
         self.lane.connection_lost(None)
