@@ -27,6 +27,8 @@ __all__ = ["FrameReader"]
 TEXT: Final = 0x81
 BINARY: Final = 0x82
 CLOSE: Final = 0x88
+SHORT: Final = 125  # bytes, and less: the length is in the header's second byte
+LENGTH_OF_TWO: Final = 0x80 | 126  # the header's second byte, where two more are the length
 # What clients usually close with (RFC 6455 section 7.4.1): no code, "normal closure", "going away".
 USUAL_CLOSES: Final = frozenset({b"", b"\x03\xe8", b"\x03\xe9"})
 MESSAGE: Final = b"4"
@@ -91,10 +93,21 @@ class FrameReader(WebSocketLane, asyncio.Protocol):
     # ---- which way
 
     def data_received(self, data: bytes) -> None:
-        # The short cut: one whole, final, masked text frame below 126 bytes, which is nearly all that clients send, and
-        # a message for the session that this lane carries.
-        if self._short_cut and data[0] == TEXT and 5 < len(data) == data[1] - 122 < 132:
-            payload = apply_mask(data[6:], data[2:6])
+        # The short cut: one whole, final, masked text frame, which is nearly all that clients send, and a message for
+        # the session that this lane carries. First those of up to 125 bytes, then those with a length of two bytes.
+        if self._short_cut and data[0] == TEXT:
+            if 5 < len(data) == data[1] - 122 < 132:
+                payload = apply_mask(data[6:], data[2:6])
+            elif (
+                len(data) > 7
+                and data[1] == LENGTH_OF_TWO
+                and len(data) - 8 == data[2] << 8 | data[3]
+                and len(data) - 8 <= self.context.settings.max_payload
+            ):
+                payload = unmask(data, 8, len(data))
+            else:
+                self._feed(data)
+                return
             if payload[:1] == MESSAGE:
                 self.connection.receiver.receive_text(payload)  # type: ignore[union-attr]
             else:
@@ -162,7 +175,7 @@ class FrameReader(WebSocketLane, asyncio.Protocol):
             self._short_cut = False
             uncommon += 1
         if not self._short_cut:
-            self._short_cut = not self._remaining and self._fragments is None and self._carries_session()
+            self._short_cut = not self._remaining and self._fragments is None and self._may_short_cut()
 
     def _keep(self, data: bytes | bytearray, position: int, needed: int = 0) -> None:
         # It grows with what arrives, not to the size that the frame's header announces.
@@ -183,8 +196,9 @@ class FrameReader(WebSocketLane, asyncio.Protocol):
         session = self.connection
         return session if session is not None and session.lane is self else None
 
-    def _carries_session(self) -> bool:
-        return self._session() is not None and self._is_open()
+    def _may_short_cut(self) -> bool:
+        """Whether this lane carries a session, and the bound of a message lets all those of the shortest form in."""
+        return self._session() is not None and self._is_open() and self.context.settings.max_payload >= SHORT
 
     def _is_open(self) -> bool:
         return not self._has_closed and (self._protocol is None or self._protocol.state is OPEN)

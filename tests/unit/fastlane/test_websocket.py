@@ -82,9 +82,9 @@ class Seen:
     sent: bytes = b""
 
 
-def by_websockets(stream: bytes) -> Seen:
+def by_websockets(stream: bytes, max_payload: int = LARGEST) -> Seen:
     """`websockets` alone, all bytes at once."""
-    protocol, seen = ServerProtocol(state=OPEN, max_size=LARGEST), Seen()
+    protocol, seen = ServerProtocol(state=OPEN, max_size=max_payload), Seen()
     kind, parts = "", b""
     protocol.receive_data(stream)
     for event in protocol.events_received():
@@ -139,11 +139,13 @@ class Lane:
         return self.seen
 
 
-def by_fast_lane(stream: bytes, cuts: list[int], pauses: set[int]) -> tuple[Seen, list[str]]:
+def by_fast_lane(
+    stream: bytes, cuts: list[int], pauses: set[int], max_payload: int = LARGEST
+) -> tuple[Seen, list[str]]:
     """The fast lane, in pieces that end at `cuts`; reading is paused while the pieces in `pauses` arrive."""
 
     async def main() -> tuple[Seen, list[str]]:
-        it = Lane()
+        it = Lane(max_payload=max_payload)
         ends = sorted({cut % (len(stream) + 1) for cut in cuts} | {len(stream)} - {0})
         for number, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
             if it.transport.aborted:
@@ -290,6 +292,37 @@ def test_text_of_every_size_arrives_whole_and_in_pieces(size: int, several: int)
     for cuts in ([], *[[cut] for cut in range(1, 16)], [len(stream) - 1], [half, half + 1], list(range(0, 10**6, 997))):
         ours, _ = by_fast_lane(stream, cuts, set())
         assert ours.messages == [("TEXT", b"4" * size)] * several
+
+
+@pytest.mark.parametrize("opcode", [Opcode.TEXT, Opcode.BINARY])
+@pytest.mark.parametrize("size", [99, 100, 101, 299, 300, 301, 65_535, 65_536, 65_537])
+@pytest.mark.parametrize("max_payload", [100, 300, 65_536])
+@pytest.mark.parametrize("cuts", [[], [1], [9], [200]])
+def test_a_frame_above_the_bound_is_refused_as_by_websockets(
+    opcode: Opcode, size: int, max_payload: int, cuts: list[int]
+) -> None:
+    """With 1009, whether it comes as one read or not; one at the bound is taken."""
+    stream = frame(opcode, b"4" * size)
+    ours, reasons = by_fast_lane(stream, cuts, set(), max_payload)
+    theirs = by_websockets(stream, max_payload)
+    assert (ours.messages, ours.sent) == (theirs.messages, theirs.sent)
+    assert bool(ours.messages) == (size <= max_payload)
+    assert reasons == ["transport close" if ours.messages else "transport error"]
+
+
+@given(
+    st.sampled_from([b"\x81", b"\x82", b"\x01", b"\xc1", b"\x88", b"\x89"]),
+    st.sampled_from([b"\x85", b"\x05", b"\xfe\x00\x05", b"\x7e\x00\x05", b"\xff" + bytes(7) + b"\x05"]),
+    st.integers(3, 6),
+)
+def test_a_read_that_is_nearly_one_frame_is_what_websockets_makes_of_it(
+    opcode: bytes, length: bytes, size: int
+) -> None:
+    """Lengths in a longer form than they need, bytes too few or too many, no mask."""
+    stream = opcode + length + bytes(4) + b"4" * size
+    ours, _ = by_fast_lane(stream, [], set())
+    theirs = by_websockets(stream)
+    assert (ours.messages, ours.sent) == (theirs.messages, theirs.sent)
 
 
 def test_bytes_that_look_like_a_frame_are_none_within_another() -> None:
