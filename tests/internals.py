@@ -20,7 +20,7 @@ from shoal.server.namespaces import Site
 
 def clients(io: Server) -> set[Client]:
     """Its connections."""
-    return io._clients
+    return {session.receiver for session in io.engine.sessions.values() if isinstance(session.receiver, Client)}
 
 
 def sites(io: Server) -> dict[str, Site]:

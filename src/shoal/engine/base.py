@@ -58,7 +58,7 @@ class BaseEngine(Generic[S]):
 
     Args:
         settings: Its options.
-        on_session: Called with each new session, right after its OPEN packet was sent; sets the session's callbacks.
+        on_session: Called with each new session, right after its OPEN packet was sent; sets the session's receiver.
         settle: Called before a session is closed in order: lays what this turn emitted to many into its outbox.
         node: Name of the node, for session ids to begin with; see :func:`.ids.session_prefix`.
         collect: Writes an outbox at the end of the turn.

@@ -1,8 +1,8 @@
 """One client as its node sees it: an Engine.IO session, what it sends and what it receives.
 
 A ``Connection`` is the session's state (:mod:`shoal.protocol.session`), its outbox, the lane that carries it at the
-moment, and three callbacks for what arrives. It lives through the upgrade from polling to a WebSocket. Bytes of a
-transport are the lane's business, packets of Socket.IO that of whoever sets the callbacks; the engine is not known.
+moment, and a receiver for what arrives. It lives through the upgrade from polling to a WebSocket. Bytes of a
+transport are the lane's business, packets of Socket.IO the receiver's; the engine is not known.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from threading import get_ident
-from typing import Any, Final, TypeVar, overload
+from typing import Any, Final, Protocol, TypeVar, overload
 
 from ..errors import EngineProtocolError
 from ..fanout.outbox import Outbox
@@ -21,7 +21,7 @@ from ..protocol.session import Heartbeat, Move, Session, State
 from .context import EngineContext
 from .lane import INVALID_DATA, NORMAL_CLOSURE, Lane
 
-__all__ = ["Connection", "is_utf8"]
+__all__ = ["Connection", "Receiver", "is_utf8"]
 
 log: Final = logging.getLogger("shoal.engine")
 
@@ -48,8 +48,31 @@ def is_utf8(payload: bytes) -> bool:
     return True
 
 
-def _nothing(*_: Any) -> None:
-    """The callback of a connection that nobody listens to."""
+class Receiver(Protocol):
+    """Who gets what arrives on a session. One object, not three functions: an idle connection would hold a bound method
+    for each."""
+
+    def receive_text(self, payload: bytes, /) -> object:
+        """Take a text message as UTF-8, Engine.IO's ``4`` still in front."""
+
+    def receive_binary(self, payload: bytes, /) -> object:
+        """Take a binary message."""
+
+    def closed(self, reason: str, /) -> object:
+        """The session has ended; the reason is in Node's words. Called once."""
+
+
+class _Nobody:
+    """Before the session has a receiver, and behind its end."""
+
+    def receive_text(self, payload: bytes) -> None: ...
+
+    def receive_binary(self, payload: bytes) -> None: ...
+
+    def closed(self, reason: str) -> None: ...
+
+
+NOBODY: Final = _Nobody()
 
 
 class Connection(Session):
@@ -71,11 +94,9 @@ class Connection(Session):
         "context",
         "lane",
         "listeners",
-        "on_binary",
-        "on_close",
-        "on_text",
         "outbox",
         "paused",
+        "receiver",
         "request",
         "slot",
     )
@@ -94,13 +115,9 @@ class Connection(Session):
         self.slot: int = -1
         self.paused: bool = False
         """Whether nothing is read from the client, so that its pongs cannot arrive."""
-        self.on_text: Callable[[bytes], None] = _nothing
-        """Takes a text message as UTF-8, Engine.IO's ``4`` still in front."""
-        self.on_binary: Callable[[bytes], None] = _nothing
+        self.receiver: Receiver = NOBODY
         self.listeners: dict[str, list[Callable[..., Any]]] | None = None
         """Of this connection alone; see :meth:`on`."""
-        self.on_close: Callable[[str], None] = _nothing
-        """Takes the reason, in Node's words. Called once."""
 
     def __dir__(self) -> list[str]:
         return [*PUBLIC]
@@ -188,7 +205,7 @@ class Connection(Session):
         """End the session. What was sent before is still delivered, unless ``abort``.
 
         Args:
-            reason: Passed to ``on_close``.
+            reason: Passed to the receiver's ``closed``.
             abort: Drop what waits, and the connection with it: for peers that do not read.
 
         May be called from any thread.
@@ -229,15 +246,14 @@ class Connection(Session):
         if self.listeners is not None:
             self.notify("close", reason)
             self.listeners = None
-        on_close = self.on_close
-        self.on_text = self.on_binary = self.on_close = _nothing
-        on_close(reason)
+        receiver, self.receiver = self.receiver, NOBODY
+        receiver.closed(reason)
 
     def receive_text(self, payload: bytes) -> None:
         """Take one Engine.IO packet that came as text, as UTF-8."""
         kind = payload[0] if payload else -1
         if kind == MESSAGE:
-            self.on_text(payload)
+            self.receiver.receive_text(payload)
         elif kind == BASE64:
             self._receive_base64(payload)
         elif (len(payload) > 1 or kind > 127) and self.close_if_not_utf8(payload):
@@ -272,11 +288,11 @@ class Connection(Session):
                 self.context.stats.broken += 1
                 self.close("parse error")
         else:
-            self.on_binary(data)
+            self.receiver.receive_binary(data)
 
     def receive_binary(self, payload: bytes) -> None:
         """Take one binary message."""
-        self.on_binary(payload)
+        self.receiver.receive_binary(payload)
 
     def try_move(self, move: Move) -> bool:
         """Make a move if it is legal now; returns whether it was."""

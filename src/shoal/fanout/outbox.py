@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from ..protocol.engineio import Packet, payload_size
-from ..protocol.frames import binary_frame, text_frame
+from ..protocol.frames import binary_frame, message_frames, text_frame
 
 __all__ = ["Outbox", "OutboxRules", "OutboxStats", "Owner", "Policy"]
 
@@ -83,7 +83,7 @@ class Outbox:
         self.descriptor: int = -1
         """The socket's, as long as bytes may be written to it past the lane: nothing waits before them. Else -1."""
         self.pending: list[Any] = []
-        """Collected in this turn of the loop, in order: frames or packets."""
+        """Collected in this turn of the loop, in order: frames, some of them in pieces, or packets."""
         self.held: list[Any] | None = None
         """What the lane does not take yet. Not an empty list: nearly all connections have nothing there."""
         self.held_size: int = 0
@@ -94,10 +94,7 @@ class Outbox:
         """Collect one message. The ticker calls it, and ``flush`` at the end of the turn."""
         pending = self.pending
         if self.framed:
-            if text:
-                pending.append(text_frame(text))
-            if attachments:
-                pending.extend([binary_frame(data) for data in attachments])
+            pending.extend(message_frames(text, attachments))
         else:
             if text:
                 pending.append(text.decode(errors="replace"))

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from ..protocol.engineio import Packet
-from ..protocol.frames import binary_frame, text_frame
+from ..protocol.frames import message_frames, text_frame
 from .outbox import Outbox
 from .rooms import Member, Rooms
 from .writer import Writer
@@ -54,9 +54,7 @@ class Batch:
 
     def add(self, text: bytes, attachments: Sequence[bytes]) -> int:
         """Append one message; returns its size on the wire."""
-        frame = text_frame(text) if text else b""
-        if attachments:
-            frame += b"".join([binary_frame(data) for data in attachments])
+        frame = text_frame(text) if text and not attachments else b"".join(message_frames(text, attachments))
         self.messages.append((text, attachments))
         self.frames.append(frame)
         return len(frame)

@@ -32,7 +32,10 @@ def parse_handshake(data: bytes, path: str) -> Request | None:
     headers = request.headers
     if headers.get("upgrade", "").lower() != "websocket" or headers.get("connection", "").lower() not in UPGRADES:
         return None
-    return None if "content-length" in headers or "transfer-encoding" in headers else request
+    if "content-length" in headers or "transfer-encoding" in headers:
+        return None
+    request.method, request.path = "GET", path  # one for all that stay open
+    return request
 
 
 class FirstBytesProtocol(UpgradeProtocol):

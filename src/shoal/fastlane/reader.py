@@ -1,7 +1,7 @@
 """The frames of a WebSocket on uvicorn's transport: from the bytes that arrive to the messages of a session.
 
-A whole small data frame takes a short cut: it is unmasked and handed on in the call that brings it. The sans-I/O
-``ServerProtocol`` of `websockets` reads everything uncommon: fragments, control frames, compression, errors.
+A whole data frame takes a short cut: it is unmasked and handed on in the call that brings it, or its last byte. The
+sans-I/O ``ServerProtocol`` of `websockets` reads everything uncommon: fragments, control frames, compression, errors.
 
 The short cut's plain twin is ``ServerProtocol`` alone: ``tests/unit/fastlane/test_websocket.py`` compares both for any
 frames, however the bytes arrive. The plain twin of the whole lane is :mod:`shoal.asgi.websocket_lane`.
@@ -20,19 +20,19 @@ from websockets.server import ServerProtocol
 from ..engine.connection import Connection
 from ..engine.context import EngineContext
 from ..engine.websocket import WebSocketLane
-from ..protocol.frames import apply_mask, parse_header
+from ..protocol.frames import apply_mask, parse_header, unmask
 
 __all__ = ["FrameReader"]
 
 TEXT: Final = 0x81
 BINARY: Final = 0x82
 CLOSE: Final = 0x88
+SHORT: Final = 125  # bytes, and less: the length is in the header's second byte
+LENGTH_OF_TWO: Final = 0x80 | 126  # the header's second byte, where two more are the length
 # What clients usually close with (RFC 6455 section 7.4.1): no code, "normal closure", "going away".
 USUAL_CLOSES: Final = frozenset({b"", b"\x03\xe8", b"\x03\xe9"})
 MESSAGE: Final = b"4"
 DATA: Final = frozenset({Opcode.TEXT, Opcode.BINARY, Opcode.CONT})
-# A frame that has not arrived whole is kept until it has, up to this size; `websockets` reads a larger one as it comes.
-MAX_INCOMPLETE: Final = 4096
 # Frames that `websockets` reads in one turn. Each takes it some 15 microseconds, and one read may bring 40,000 of them.
 MAX_UNCOMMON: Final = 256
 
@@ -51,6 +51,7 @@ class FrameReader(WebSocketLane, asyncio.Protocol):
         "_has_closed",
         "_incomplete",
         "_is_text",
+        "_needed",
         "_paused",
         "_protocol",
         "_remaining",
@@ -70,8 +71,10 @@ class FrameReader(WebSocketLane, asyncio.Protocol):
         an error."""
         self._short_cut = False
         """Whether this lane carries a session, and the next byte begins a frame that may take the short cut."""
-        self._incomplete = b""
-        """Of a frame, or what arrived while reading was paused."""
+        self._incomplete: bytes | bytearray = b""
+        """Of a frame, as much as has arrived, or what arrived while reading was paused."""
+        self._needed = 0
+        """Bytes of it that there must be before another look makes sense."""
         self._remaining = 0
         """Bytes of the frame that `websockets` is reading, which have not arrived."""
         self._fragments: bytearray | None = None
@@ -90,13 +93,23 @@ class FrameReader(WebSocketLane, asyncio.Protocol):
     # ---- which way
 
     def data_received(self, data: bytes) -> None:
-        # The short cut: one whole, final, masked text frame below 126 bytes, which is nearly all that clients send, and
-        # a message for the session that this lane carries.
-        if self._short_cut and data[0] == TEXT and 5 < len(data) == data[1] - 122 < 132:
-            payload = apply_mask(data[6:], data[2:6])
+        # The short cut: one whole, final, masked text frame, which is nearly all that clients send, and a message for
+        # the session that this lane carries. First those of up to 125 bytes, then those with a length of two bytes.
+        if self._short_cut and data[0] == TEXT:
+            if 5 < len(data) == data[1] - 122 < 132:
+                payload = apply_mask(data[6:], data[2:6])
+            elif (
+                len(data) > 7
+                and data[1] == LENGTH_OF_TWO
+                and len(data) - 8 == data[2] << 8 | data[3]
+                and len(data) - 8 <= self.context.settings.max_payload
+            ):
+                payload = unmask(data, 8, len(data))
+            else:
+                self._feed(data)
+                return
             if payload[:1] == MESSAGE:
-                on_text = self.connection.on_text  # type: ignore[union-attr] # a slot: not to be called as a method
-                on_text(payload)
+                self.connection.receiver.receive_text(payload)  # type: ignore[union-attr]
             else:
                 self.receive(payload)
         elif not self._answer_close(data):
@@ -120,17 +133,19 @@ class FrameReader(WebSocketLane, asyncio.Protocol):
         self._enter_closing()
         return True
 
-    def _feed(self, data: bytes) -> None:
+    def _feed(self, data: bytes | bytearray) -> None:
         """Take bytes apart at the borders of frames; data frames that are whole and final take the short cut."""
         if self._has_closed:
             return
         if self._incomplete:
-            data = self._incomplete + data
-            self._incomplete = b""
+            self._incomplete += data
+            if len(self._incomplete) < self._needed:
+                return
+            data, self._incomplete, self._needed = self._incomplete, b"", 0
         position, end, uncommon = 0, len(data), 0
         while position < end:
             if self._paused or uncommon == MAX_UNCOMMON:
-                self._keep(data[position:])
+                self._keep(data, position)
                 self._continue_next_turn()
                 return
             if self._remaining:
@@ -141,38 +156,39 @@ class FrameReader(WebSocketLane, asyncio.Protocol):
                 continue
             sizes = parse_header(data, position)
             if sizes is None:
-                self._keep(data[position:])
+                self._keep(data, position)
                 return
             header, length = sizes
             stop = position + header + length
             if self._takes_short_cut(data, position, length):
-                if stop <= end:
-                    body = position + header
-                    payload = apply_mask(data[body:stop], data[body - 4 : body])
-                    if data[position] == TEXT:
-                        self.receive(payload)
-                    else:
-                        self._receive_binary(payload)
-                    position = stop
-                    continue
-                if length <= MAX_INCOMPLETE:
-                    self._keep(data[position:])
+                if stop > end:
+                    self._keep(data, position, header + length)
                     return
+                payload = unmask(data, position + header, stop)
+                if data[position] == TEXT:
+                    self.receive(payload)
+                else:
+                    self._receive_binary(payload)
+                position = stop
+                continue
             self._remaining = header + length
+            self._short_cut = False
             uncommon += 1
-        self._short_cut = not self._remaining and self._fragments is None and self._carries_session()
+        if not self._short_cut:
+            self._short_cut = not self._remaining and self._fragments is None and self._may_short_cut()
 
-    def _keep(self, rest: bytes) -> None:
-        self._incomplete = rest
+    def _keep(self, data: bytes | bytearray, position: int, needed: int = 0) -> None:
+        # It grows with what arrives, not to the size that the frame's header announces.
+        self._incomplete = bytearray(memoryview(data)[position:])
+        self._needed = needed
         self._short_cut = False
 
-    def _takes_short_cut(self, data: bytes, position: int, length: int) -> bool:
+    def _takes_short_cut(self, data: bytes | bytearray, position: int, length: int) -> bool:
         return (
             (data[position] == TEXT or data[position] == BINARY)
             and data[position + 1] > 127
-            and self._fragments is None
             and length <= self.context.settings.max_payload
-            and self._is_open()
+            and (self._short_cut or (self._fragments is None and self._is_open()))
         )
 
     def _session(self) -> Connection | None:
@@ -180,8 +196,9 @@ class FrameReader(WebSocketLane, asyncio.Protocol):
         session = self.connection
         return session if session is not None and session.lane is self else None
 
-    def _carries_session(self) -> bool:
-        return self._session() is not None and self._is_open()
+    def _may_short_cut(self) -> bool:
+        """Whether this lane carries a session, and the bound of a message lets all those of the shortest form in."""
+        return self._session() is not None and self._is_open() and self.context.settings.max_payload >= SHORT
 
     def _is_open(self) -> bool:
         return not self._has_closed and (self._protocol is None or self._protocol.state is OPEN)
@@ -193,7 +210,7 @@ class FrameReader(WebSocketLane, asyncio.Protocol):
             self._protocol = ServerProtocol(state=OPEN, max_size=self.context.settings.max_payload)
         return self._protocol
 
-    def _feed_protocol(self, data: bytes) -> None:
+    def _feed_protocol(self, data: bytes | bytearray) -> None:
         """Let `websockets` read these bytes, and do what they call for."""
         protocol = self._server_protocol()
         protocol.receive_data(data)

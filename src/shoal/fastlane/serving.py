@@ -38,6 +38,11 @@ __all__ = ["run", "serve"]
 
 log: Final = logging.getLogger("shoal.engine")
 
+# glibc returns the top of its heap to the system once 128 KiB there are free. A message of 64 KiB is several blocks of
+# that size for a moment, which each message would take anew, page by page: half of its cost. When a block that was
+# mapped for itself is freed, glibc raises that bound to twice its size (mallopt(3), M_MMAP_THRESHOLD). 1 MiB is the
+# largest message by default. Nothing is written to the block, so it takes no memory; with another malloc it is nothing.
+HEAP_BLOCK: Final = 1 << 20
 # Requests that are being answered get this long when the server stops; connections are told to close at once.
 GRACEFUL_SHUTDOWN: Final = 3
 
@@ -107,6 +112,7 @@ def run(
         # What is here once it listens stays until the end: the collector need not look through it each time that many
         # clients come.
         server.before_started = gc.freeze
+        bytes(HEAP_BLOCK)
         with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again after an orderly stop
             server.run(sockets=listeners)
         if not server.started:

@@ -76,7 +76,7 @@ class FastLane(FrameReader):
 
     def start_session(self, connection: Connection, open_packet: str) -> None:
         super().start_session(connection, open_packet)
-        self._short_cut = self._carries_session()
+        self._short_cut = self._may_short_cut()
 
     def _carry(self, connection: Connection) -> None:
         write, descriptor = self.write, -1

@@ -1,11 +1,12 @@
 """The WebSocket frames that nearly all traffic consists of: whole, unfragmented messages (RFC 6455 section 5.2).
 
-Building a server's frame is a header in front of the payload; reading a client's small text frame is a mask over it.
+Building a server's frame is a header in front of the payload; reading a client's is a mask over it.
 Everything else, and every error, is left to ``websockets``; property tests hold both to the same bytes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 try:
@@ -13,11 +14,13 @@ try:
 except ImportError:  # no compiled wheel for this platform
     from websockets.utils import apply_mask
 
-__all__ = ["CLOSE_NORMAL", "apply_mask", "binary_frame", "parse_header", "text_frame"]
+__all__ = ["CLOSE_NORMAL", "apply_mask", "binary_frame", "message_frames", "parse_header", "text_frame", "unmask"]
 
 TEXT: Final = 0x81
 BINARY: Final = 0x82
 CLOSE_NORMAL: Final = b"\x88\x02\x03\xe8"  # code 1000
+# From here on a view of the masked bytes costs less than a copy.
+_LARGE: Final = 2048
 _SHORT_TEXT: Final = [bytes((TEXT, length)) for length in range(126)]
 
 
@@ -34,6 +37,15 @@ def binary_frame(payload: bytes) -> bytes:
     return _header(BINARY, len(payload)) + payload
 
 
+def message_frames(text: bytes, attachments: Sequence[bytes]) -> list[bytes]:
+    """A text, if it is not empty, and the binaries behind it as frames in pieces, to be joined once: the payload of a
+    binary frame is a piece of its own."""
+    pieces = [text_frame(text)] if text else []
+    for data in attachments:
+        pieces += (_header(BINARY, len(data)), data)
+    return pieces
+
+
 def _header(first: int, length: int) -> bytes:
     if length < 126:
         return bytes((first, length))
@@ -42,7 +54,7 @@ def _header(first: int, length: int) -> bytes:
     return bytes((first, 127)) + length.to_bytes(8, "big")
 
 
-def parse_header(data: bytes, start: int) -> tuple[int, int] | None:
+def parse_header(data: bytes | bytearray, start: int) -> tuple[int, int] | None:
     """Sizes of the client's frame at ``data[start:]``: of its header, mask included, and of its payload, in bytes.
 
     ``None`` while the header is not complete. An unmasked frame, which is an error, has sizes too.
@@ -57,3 +69,9 @@ def parse_header(data: bytes, start: int) -> tuple[int, int] | None:
     if extended:
         length = int.from_bytes(data[start + 2 : start + 2 + extended], "big")
     return header, length
+
+
+def unmask(data: bytes | bytearray, start: int, stop: int) -> bytes:
+    """The payload of a client's frame: ``data[start:stop]``, with its mask in front."""
+    masked = memoryview(data)[start:stop] if stop - start > _LARGE else data[start:stop]
+    return apply_mask(masked, data[start - 4 : start])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from math import inf
 from typing import Any, Final
 
@@ -34,7 +33,7 @@ from .lifecycle import Lifecycle
 from .namespaces import Namespaces, Site
 from .socket import Socket
 
-__all__ = ["Client"]
+__all__ = ["Client", "MsgpackClient"]
 
 log: Final = logging.getLogger("shoal.server")
 
@@ -47,13 +46,12 @@ SLOW_EACH: Final = 1_000
 
 
 class Client:
-    """A connection and its sockets.
+    """A connection and its sockets. It is the connection's receiver, and lives as long.
 
     Args:
         context: Of the server.
         namespaces: Where the client may go.
         connection: The connection.
-        on_closed: Called at its end.
     """
 
     __slots__ = (
@@ -65,7 +63,6 @@ class Client:
         "_has_left",
         "_max_depth",
         "_namespaces",
-        "_on_closed",
         "_replayed",
         "_root",
         "connection",
@@ -73,18 +70,13 @@ class Client:
         "sockets",
     )
 
-    def __init__(
-        self,
-        context: Context,
-        namespaces: Namespaces,
-        connection: Connection,
-        on_closed: Callable[[Client], None],
-    ) -> None:
+    def __init__(self, context: Context, namespaces: Namespaces, connection: Connection) -> None:
         self._context = context
         self._namespaces = namespaces
-        self._on_closed = on_closed
         self.connection: Connection = connection
-        self.sockets: dict[str, Socket] = {}
+        connection.receiver = self
+        self.sockets: tuple[Socket, ...] = ()
+        """One in nearly all clients, and never many: a dict of them would be as large as the client."""
         self._root: Socket | None = None
         """The socket in ``/``, where nearly all events go."""
         self._entering: tuple[str, ...] = ()
@@ -97,13 +89,6 @@ class Client:
         """Bytes that its sockets had missed when they came back."""
         self._max_depth = context.settings.max_depth
         self.slot: int = -1
-        if context.codec.is_msgpack:
-            connection.on_text = self._refuse_text
-            connection.on_binary = self._receive_msgpack
-        else:
-            connection.on_text = self.receive_text
-            connection.on_binary = self.receive_binary
-        connection.on_close = self.closed
         self._asked = 0.0
         """When it last asked for a namespace."""
         self._deadline = 0.0
@@ -165,22 +150,11 @@ class Client:
                 self._decoder = None
                 self._take(packet)
 
-    def _receive_msgpack(self, payload: bytes) -> None:
-        try:
-            packet = msgpack.decode(payload, self._context.settings.max_depth)
-        except SocketProtocolError as error:
-            self._broken(error)
-        else:
-            self._take(packet)
-
-    def _refuse_text(self, payload: bytes) -> None:
-        self._broken_text(SocketProtocolError("text, where the parser is msgpack"), payload)
-
     def _take(self, packet: Packet) -> None:
         if packet.type is CONNECT:
             self._connect(packet)
             return
-        socket = self.sockets.get(packet.namespace)
+        socket = self._find(packet.namespace)
         if socket is None:
             if packet.type is not DISCONNECT:
                 self._broken(SocketProtocolError(f"not connected to namespace {packet.namespace!r}"))
@@ -193,6 +167,12 @@ class Client:
         elif packet.type is DISCONNECT:
             socket.closed("client namespace disconnect")
 
+    def _find(self, namespace: str) -> Socket | None:
+        for socket in self.sockets:
+            if socket.namespace.name == namespace:
+                return socket
+        return None
+
     def _broken_text(self, error: SocketProtocolError, payload: bytes) -> None:
         if not self.connection.close_if_not_utf8(payload):
             self._broken(error)
@@ -200,7 +180,7 @@ class Client:
     def _broken(self, error: SocketProtocolError) -> None:
         self._context.stats.parse_errors += 1
         log.debug("connection closed: %s", error)
-        for socket in list(self.sockets.values()):
+        for socket in self.sockets:
             socket.fault(error)
         self.connection.close("parse error")
 
@@ -210,7 +190,7 @@ class Client:
         name = packet.namespace
         if name in self._entering:
             return  # the answer to the first one is on its way
-        if (earlier := self.sockets.get(name)) is not None:
+        if (earlier := self._find(name)) is not None:
             # The official client says nothing when it leaves before it was answered, and may come again at once.
             earlier.closed("client namespace disconnect")
         if len(self.sockets) + len(self._entering) >= self._context.settings.max_namespaces:
@@ -234,7 +214,7 @@ class Client:
             log.exception("the matcher of a dynamic namespace failed; %r is refused", name)
             self._context.stats.handler_errors += 1
             site = None
-        if not self.connection.open or name in self.sockets:
+        if not self.connection.open or self._find(name) is not None:
             self._has_entered(name)
             if site is not None:
                 self._namespaces.forget_if_empty(site)
@@ -274,9 +254,8 @@ class Client:
         self._entering = () if self._entering == (name,) else tuple([n for n in self._entering if n != name])
 
     def _add(self, socket: Socket) -> Socket:
-        name = socket.namespace.name
-        self.sockets[name] = socket
-        if name == "/":
+        self.sockets = (*self.sockets, socket)
+        if socket.namespace.name == "/":
             self._root = socket
         return socket
 
@@ -294,13 +273,13 @@ class Client:
 
     def accepted(self) -> None:
         """A socket was accepted: the connection need not prove itself any more."""
-        if len(self.sockets) == 1 or all(socket.connected for socket in self.sockets.values()):
+        if len(self.sockets) == 1 or all(socket.connected for socket in self.sockets):
             self.connection.context.wheel.remove(self)
             self._asked = self._deadline = 0.0  # two floats less for each connection that is idle
 
     def refuse(self, namespace: str, socket: Lifecycle, message: str, data: Any) -> None:
         """A socket was refused: tell the client why."""
-        self.forget(namespace, socket)
+        self.forget(socket)
         self._send_refusal(namespace, message, data)
 
     def _send_refusal(self, name: str, message: str, data: Any) -> None:
@@ -321,7 +300,7 @@ class Client:
         if now < self._deadline:
             self.connection.context.wheel.place(self, self._deadline)
             self._tell_where_it_waits(now - self._asked)
-        elif not any(socket.connected for socket in self.sockets.values()):
+        elif not any(socket.connected for socket in self.sockets):
             log.debug("no namespace joined in time: connection closed")
             self._context.stats.connect_timeouts += 1
             self.connection.close("forced close")
@@ -332,7 +311,7 @@ class Client:
         self._deadline = self.connection.context.wheel.after(self, first) - first + settings.connect_timeout
 
     def _tell_where_it_waits(self, seconds: float) -> None:
-        waiting = [socket for socket in self.sockets.values() if not socket.connected]
+        waiting = [socket for socket in self.sockets if not socket.connected]
         if not waiting or seconds < self._context.settings.slow_connect / 2:
             return  # it has not asked for a namespace, or did late
         stats = self._context.stats
@@ -352,28 +331,43 @@ class Client:
 
     # ---- going
 
-    def forget(self, namespace: str, socket: Lifecycle) -> None:
+    def forget(self, socket: Lifecycle) -> None:
         """A socket has left."""
         self._has_left = self.connection.open
-        if self.sockets.get(namespace) is socket:
-            del self.sockets[namespace]
+        self.sockets = tuple([other for other in self.sockets if other is not socket])
         if self._root is socket:
             self._root = None
 
     def resume_reading(self) -> None:
         """A socket can take events again: read on, unless another one has too many."""
-        if not any(socket.is_full for socket in self.sockets.values()):
+        if not any(socket.is_full for socket in self.sockets):
             self.connection.resume_reading()
 
     def disconnect(self) -> None:
         """End the client's sockets in all namespaces, and close the connection."""
-        for socket in list(self.sockets.values()):
+        for socket in self.sockets:
             socket.disconnect()
         self.connection.close("forced server close")
 
     def closed(self, reason: str) -> None:
         """The connection has ended."""
         self.connection.context.wheel.remove(self)
-        self._on_closed(self)
-        for socket in list(self.sockets.values()):
+        for socket in self.sockets:
             socket.closed(reason)
+
+
+class MsgpackClient(Client):
+    """One whose parser is msgpack: each packet is a binary message."""
+
+    __slots__ = ()
+
+    def receive_text(self, payload: bytes) -> None:
+        self._broken_text(SocketProtocolError("text, where the parser is msgpack"), payload)
+
+    def receive_binary(self, payload: bytes) -> None:
+        try:
+            packet = msgpack.decode(payload, self._context.settings.max_depth)
+        except SocketProtocolError as error:
+            self._broken(error)
+        else:
+            self._take(packet)

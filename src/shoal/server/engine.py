@@ -136,9 +136,7 @@ class Engine(BaseEngine[EngineSettings]):
 
     def _start(self, connection: Connection) -> None:
         events = EventQueue(self, connection)
-        connection.on_text = events.receive_text
-        connection.on_binary = events.receive_binary
-        connection.on_close = events.closed
+        connection.receiver = events
         events.put("connect")
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:

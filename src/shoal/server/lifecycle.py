@@ -49,7 +49,7 @@ class Owner(Protocol):
     def refuse(self, namespace: str, socket: Lifecycle, message: str, data: Any) -> None:
         """The socket was refused: tell the client why."""
 
-    def forget(self, namespace: str, socket: Lifecycle) -> None:
+    def forget(self, socket: Lifecycle) -> None:
         """The socket has left."""
 
     def resume_reading(self) -> None:
@@ -182,7 +182,7 @@ class Lifecycle(Inbox, LocalSocket):
         self._leave_state(reason)
         self.connected: bool = False
         self._adapter.delete_all(self)
-        self._owner.forget(self._adapter.name, self)
+        self._owner.forget(self)
         acks, self._acks = self._acks, None
         for future in (acks or {}).values():
             if not future.done():

@@ -31,7 +31,7 @@ from ..options import RunOptions, ServerOptions
 from ..settings import ServerSettings
 from .awaitables import SENT
 from .broadcast import Broadcasting
-from .client import Client
+from .client import Client, MsgpackClient
 from .namespace import Namespace
 from .namespaces import Matcher, Namespaces
 from .socket import Socket
@@ -103,8 +103,7 @@ class Server(Broadcasting):
         self._namespaces = Namespaces(self._backend, self.settings.cleanup_empty_namespaces)
         self._root = self._namespaces.of("/")
         self._adapter = self._backend.adapters["/"]
-        self._clients: set[Client] = set()
-        self._forget_client = self._clients.discard  # one for all of them: a bound method each would be 72 bytes
+        self._new_client = MsgpackClient if self._context.codec.is_msgpack else Client
         self._app = EngineApp(self.engine, ClientFiles() if self.settings.serve_client else None)
         self._health = Health(self.not_ready)
         self._alone = self.asgi(None)
@@ -112,7 +111,7 @@ class Server(Broadcasting):
         self._started: asyncio.Future[None] | None = None
 
     def __repr__(self) -> str:
-        return f"<server {self.node}, {len(self._clients)} clients>"
+        return f"<server {self.node}, {self.engine.clients_count} clients>"
 
     # ---- for applications
 
@@ -254,4 +253,4 @@ class Server(Broadcasting):
 
     def _attach(self, connection: Connection) -> None:
         self.stats.connections += 1
-        self._clients.add(Client(self._context, self._namespaces, connection, self._forget_client))
+        self._new_client(self._context, self._namespaces, connection)

@@ -90,8 +90,16 @@ class Harness:
         request = connection.request
         self.seen.append([request.method, request.path, request.query, request.url, request.headers])
         self.seen.append([request.peer, request.secure, request.subprotocol, request.wants_base64])
-        connection.on_text = lambda payload: self.seen.append(bytes(payload))
-        connection.on_close = self.seen.append
+        connection.receiver = self
+
+    def receive_text(self, payload: bytes) -> None:
+        self.seen.append(bytes(payload))
+
+    def receive_binary(self, payload: bytes) -> None:
+        raise AssertionError("nobody sends binary here")
+
+    def closed(self, reason: str) -> None:
+        self.seen.append(reason)
 
     def receive(self, data: bytes) -> None:
         if not self.wire.closing:

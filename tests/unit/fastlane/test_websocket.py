@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+import tracemalloc
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +24,7 @@ from shoal.http.request import Request
 from shoal.settings import EngineSettings
 from shoal.testing import run
 
-LARGEST = 6_000  # above the size up to which the lane waits for a whole frame
+LARGEST = 66_000  # so that there are frames with each of the three forms of a length
 
 
 class Transport:
@@ -80,9 +82,9 @@ class Seen:
     sent: bytes = b""
 
 
-def by_websockets(stream: bytes) -> Seen:
+def by_websockets(stream: bytes, max_payload: int = LARGEST) -> Seen:
     """`websockets` alone, all bytes at once."""
-    protocol, seen = ServerProtocol(state=OPEN, max_size=LARGEST), Seen()
+    protocol, seen = ServerProtocol(state=OPEN, max_size=max_payload), Seen()
     kind, parts = "", b""
     protocol.receive_data(stream)
     for event in protocol.events_received():
@@ -101,12 +103,12 @@ def by_websockets(stream: bytes) -> Seen:
 class Lane:
     """A session on a FastLane, and what it makes of the bytes."""
 
-    def __init__(self, *, begin: bool = True) -> None:
+    def __init__(self, *, begin: bool = True, max_payload: int = LARGEST) -> None:
         self.seen = Seen()
         self.reasons: list[str] = []
         self.transport = Transport()
         self.connections: set[Any] = set()
-        self.engine = BaseEngine(EngineSettings(max_payload=LARGEST), self.attach)
+        self.engine = BaseEngine(EngineSettings(max_payload=max_payload), self.attach)
         self.lane = FastLane(self.engine.context, self.transport, self.connections)  # type: ignore[arg-type]
         if begin:
             self.begin(None)
@@ -119,9 +121,16 @@ class Lane:
 
     def attach(self, connection: Connection) -> None:
         self.connection = connection
-        connection.on_text = lambda payload: self.seen.messages.append(("TEXT", bytes(payload)))
-        connection.on_binary = lambda payload: self.seen.messages.append(("BINARY", bytes(payload)))
-        connection.on_close = self.reasons.append
+        connection.receiver = self
+
+    def receive_text(self, payload: bytes) -> None:
+        self.seen.messages.append(("TEXT", bytes(payload)))
+
+    def receive_binary(self, payload: bytes) -> None:
+        self.seen.messages.append(("BINARY", bytes(payload)))
+
+    def closed(self, reason: str) -> None:
+        self.reasons.append(reason)
 
     def end(self) -> Seen:
         self.lane.connection_lost(None)
@@ -130,11 +139,13 @@ class Lane:
         return self.seen
 
 
-def by_fast_lane(stream: bytes, cuts: list[int], pauses: set[int]) -> tuple[Seen, list[str]]:
+def by_fast_lane(
+    stream: bytes, cuts: list[int], pauses: set[int], max_payload: int = LARGEST
+) -> tuple[Seen, list[str]]:
     """The fast lane, in pieces that end at `cuts`; reading is paused while the pieces in `pauses` arrive."""
 
     async def main() -> tuple[Seen, list[str]]:
-        it = Lane()
+        it = Lane(max_payload=max_payload)
         ends = sorted({cut % (len(stream) + 1) for cut in cuts} | {len(stream)} - {0})
         for number, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
             if it.transport.aborted:
@@ -162,7 +173,7 @@ def sized(size: int) -> bytes:
     return b"4" + b"\xc3\xa9" * (size // 2)
 
 
-sizes = st.integers(0, 140) | st.sampled_from([123, 124, 125, 126, 127, 200, 4_094, 4_097, LARGEST - 2])
+sizes = st.integers(0, 140) | st.sampled_from([123, 124, 125, 126, 127, 200, 2_047, 4_097, 65_534, 65_535, LARGEST - 2])
 texts = st.binary(max_size=130).map(b"4".__add__) | sizes.map(sized)
 controls = st.builds(frame, st.sampled_from([Opcode.PING, Opcode.PONG]), st.binary(max_size=125))
 
@@ -171,7 +182,7 @@ controls = st.builds(frame, st.sampled_from([Opcode.PING, Opcode.PONG]), st.bina
 def messages(draw: st.DrawFn) -> bytes:
     """One message, whole or in fragments, with control frames in between."""
     binary = draw(st.sampled_from([False, False, False, True]))
-    data = draw(st.binary(max_size=200) if binary else texts)
+    data = draw(st.binary(max_size=200) | sizes.map(sized) if binary else texts)
     parts = [data]
     if draw(st.sampled_from([False, False, True])):
         borders = sorted(draw(st.lists(st.integers(0, len(data)), max_size=3)))
@@ -189,7 +200,7 @@ faults = st.sampled_from(
         frame(Opcode.TEXT, b"4unmasked", mask=False),
         frame(Opcode.TEXT, b"4" * (LARGEST + 1)),
         frame(Opcode.BINARY, b"4" * (LARGEST + 1)),
-        frame(Opcode.TEXT, b"4" * 4_000, fin=False) + frame(Opcode.CONT, b"4" * 4_000),
+        frame(Opcode.TEXT, b"4" * 40_000, fin=False) + frame(Opcode.CONT, b"4" * 40_000),
         b"\x81\xff" + (2**62).to_bytes(8, "big") + b"mask" + b"4",
         b"\x81\xff" + b"\xff" * 8 + b"mask",
         b"\xc1\x84mask4rsv",
@@ -256,7 +267,7 @@ def test_a_close_frame_by_itself_is_answered_as_by_websockets(
 @given(streams)
 def test_byte_by_byte_is_the_same(stream: bytes) -> None:
     """The worst way to cut."""
-    stream = stream[:1_500]
+    stream = stream[:1_500]  # of a large frame at the end, the beginning
     ours, _ = by_fast_lane(stream, list(range(len(stream))), set())
     theirs = by_websockets(stream)
     assert (ours.messages, ours.sent) == (theirs.messages, theirs.sent)
@@ -272,14 +283,46 @@ def test_any_bytes_are_what_websockets_makes_of_them(stream: bytes, cuts: list[i
     assert len(reasons) == 1
 
 
-@pytest.mark.parametrize("size", [1, 4, 124, 125, 126, 127, 4_096, 4_097, LARGEST])
+@pytest.mark.parametrize("size", [1, 4, 124, 125, 126, 127, 2_048, 2_049, 4_097, 65_535, 65_536, LARGEST])
 @pytest.mark.parametrize("several", [1, 3])
 def test_text_of_every_size_arrives_whole_and_in_pieces(size: int, several: int) -> None:
-    """At the borders of the header's forms and of what the lane waits for."""
+    """At the borders of the header's forms, and of what is unmasked without a copy."""
     stream = frame(Opcode.TEXT, b"4" * size) * several
-    for cuts in ([], [1], [2], [5], [6], [7], [len(stream) - 1], [len(stream) // 2, len(stream) // 2 + 1]):
+    half = len(stream) // 2
+    for cuts in ([], *[[cut] for cut in range(1, 16)], [len(stream) - 1], [half, half + 1], list(range(0, 10**6, 997))):
         ours, _ = by_fast_lane(stream, cuts, set())
         assert ours.messages == [("TEXT", b"4" * size)] * several
+
+
+@pytest.mark.parametrize("opcode", [Opcode.TEXT, Opcode.BINARY])
+@pytest.mark.parametrize("size", [99, 100, 101, 299, 300, 301, 65_535, 65_536, 65_537])
+@pytest.mark.parametrize("max_payload", [100, 300, 65_536])
+@pytest.mark.parametrize("cuts", [[], [1], [9], [200]])
+def test_a_frame_above_the_bound_is_refused_as_by_websockets(
+    opcode: Opcode, size: int, max_payload: int, cuts: list[int]
+) -> None:
+    """With 1009, whether it comes as one read or not; one at the bound is taken."""
+    stream = frame(opcode, b"4" * size)
+    ours, reasons = by_fast_lane(stream, cuts, set(), max_payload)
+    theirs = by_websockets(stream, max_payload)
+    assert (ours.messages, ours.sent) == (theirs.messages, theirs.sent)
+    assert bool(ours.messages) == (size <= max_payload)
+    assert reasons == ["transport close" if ours.messages else "transport error"]
+
+
+@given(
+    st.sampled_from([b"\x81", b"\x82", b"\x01", b"\xc1", b"\x88", b"\x89"]),
+    st.sampled_from([b"\x85", b"\x05", b"\xfe\x00\x05", b"\x7e\x00\x05", b"\xff" + bytes(7) + b"\x05"]),
+    st.integers(3, 6),
+)
+def test_a_read_that_is_nearly_one_frame_is_what_websockets_makes_of_it(
+    opcode: bytes, length: bytes, size: int
+) -> None:
+    """Lengths in a longer form than they need, bytes too few or too many, no mask."""
+    stream = opcode + length + bytes(4) + b"4" * size
+    ours, _ = by_fast_lane(stream, [], set())
+    theirs = by_websockets(stream)
+    assert (ours.messages, ours.sent) == (theirs.messages, theirs.sent)
 
 
 def test_bytes_that_look_like_a_frame_are_none_within_another() -> None:
@@ -287,9 +330,49 @@ def test_bytes_that_look_like_a_frame_are_none_within_another() -> None:
     inner = frame(Opcode.TEXT, b"4inner")
     content = b"4" * 5_000 + inner + b"4"
     large = b"\x81\xfe" + len(content).to_bytes(2, "big") + bytes(4) + content  # its mask changes nothing
-    start = large.index(inner)
-    ours, _ = by_fast_lane(large, [start, start + len(inner)], set())
-    assert ours.messages == [("TEXT", content)]
+    for fragment in (b"", frame(Opcode.TEXT, b"4begun", fin=False)):  # `websockets` reads the rest of a fragmented one
+        stream = fragment + (bytes((0x80, *large[1:])) if fragment else large)
+        start = stream.index(inner)
+        ours, _ = by_fast_lane(stream, [len(fragment), start, start + len(inner)], set())
+        assert ours.messages == [("TEXT", b"4begun" * bool(fragment) + content)]
+
+
+ANNOUNCED = 32_000_000
+
+
+def crumbs(count: int, size: int) -> tuple[float, int]:
+    """What a lane takes for so many pieces of a frame that is never complete: seconds, and bytes at the highest."""
+
+    async def main() -> tuple[float, int]:
+        it = Lane(max_payload=ANNOUNCED)
+        it.lane.data_received(b"\x82\xff" + ANNOUNCED.to_bytes(8, "big") + b"mask")
+        piece = b"x" * size
+        tracemalloc.start()
+        try:
+            for _ in range(count):
+                it.lane.data_received(piece)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        began = time.perf_counter()
+        for _ in range(count):
+            it.lane.data_received(piece)
+        seconds = time.perf_counter() - began
+        assert it.end().messages == []
+        return seconds, peak
+
+    return run(main())
+
+
+@pytest.mark.parametrize("size", [1, 100, 1_000])
+def test_a_frame_that_is_announced_takes_the_memory_of_what_has_arrived(size: int) -> None:
+    """Neither that of what is to come, nor an object for each byte; twice as much while its place is moved."""
+    assert crumbs(2_000, size)[1] < 2.5 * 2_000 * size + 20_000
+
+
+def test_what_has_arrived_of_a_frame_is_not_copied_with_each_piece() -> None:
+    """6 MB in pieces of 100 bytes take some 20 ms; to copy what is there with each of them would take 15 s and more."""
+    assert crumbs(32_000, 100)[0] < 2
 
 
 def test_a_message_within_another_is_none() -> None:

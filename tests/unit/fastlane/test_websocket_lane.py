@@ -108,7 +108,7 @@ async def test_nothing_is_sent_behind_the_clients_close() -> None:
 @pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize(
     "fault",
-    [frame(Opcode.TEXT, b"4unmasked", mask=False), b"\x81\xfe" + (LARGEST + 1).to_bytes(2, "big") + b"mask"],
+    [frame(Opcode.TEXT, b"4unmasked", mask=False), b"\x81\xff" + (LARGEST + 1).to_bytes(8, "big") + b"mask"],
     ids=["unmasked", "too large"],
 )
 async def test_nothing_is_kept_for_a_client_that_broke_the_protocol(fault: bytes, full: bool) -> None:
@@ -282,7 +282,7 @@ async def test_a_client_that_breaks_the_protocol_is_cut_off() -> None:
 async def test_a_message_that_is_too_large_is_cut_off_as_its_header_arrives() -> None:
     """Not a byte of the payload needs to come: code 1009."""
     it = Lane()
-    it.lane.data_received(b"\x81\xfe" + (LARGEST + 1).to_bytes(2, "big") + b"mask")
+    it.lane.data_received(b"\x81\xff" + (LARGEST + 1).to_bytes(8, "big") + b"mask")
     assert it.transport.written[it.opening :][:4] == b"\x88" + it.transport.written[it.opening + 1 : it.opening + 2] + (
         1009
     ).to_bytes(2, "big")

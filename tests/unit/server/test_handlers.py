@@ -353,7 +353,7 @@ class TestPlainHandlers:
         async with TestServer(io) as server:
             first, second = await server.connect(), await server.connect()
             for session in io.engine.sessions.values():  # as a transport does, in a context that all of them share
-                session.on_text(b'421["login","alice"]')
+                session.receiver.receive_text(b'421["login","alice"]')
             assert [await client.call("login", "alice") for client in (first, second)] == ["nobody", "nobody"]
             assert user.get() == "nobody"
 

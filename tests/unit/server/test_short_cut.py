@@ -69,9 +69,9 @@ class Side:
                 client._root = None  # where the short cut looks; the plain path finds the socket by its namespace
             for kind, payload in messages:
                 if kind == "text":
-                    session.on_text(payload)
+                    session.receiver.receive_text(payload)
                 else:
-                    session.on_binary(payload)
+                    session.receiver.receive_binary(payload)
             await server.settle()
             sent = []
             while connection.open:
