@@ -150,7 +150,7 @@ class RepeatedPolling(FastPolling):
             return False
         if not body or body[0] != PLAIN or BETWEEN in body or not (body.isascii() or is_utf8(body)):
             return False
-        connection.on_text(body)
+        connection.receiver.receive_text(body)
         heads = self._post_heads
         if heads.of is not self.server_state.default_headers:
             heads.renew(self.server_state.default_headers)
