@@ -168,6 +168,75 @@ async def test_what_was_emitted_can_be_written_at_once() -> None:
     await runners.close()
 
 
+@pytest.mark.parametrize("warm", [False, True])
+def test_what_was_emitted_fails_to_be_written_and_the_other_jobs_begin(warm: bool) -> None:
+    """Those beyond the bound of a turn, and nobody submits another one."""
+
+    async def main() -> None:
+        failures: list[Any] = []
+        fails = True
+
+        def after() -> None:
+            nonlocal fails
+            if fails:
+                fails = False
+                raise ZeroDivisionError
+
+        asyncio.get_running_loop().set_exception_handler(lambda _, told: failures.append(told["exception"]))
+        runners, clock = Runners(after), Clock.running()
+        log: list[int] = []
+
+        async def job(number: int) -> None:
+            log.append(number)
+            await asyncio.sleep(1)
+
+        if warm:
+            fails = False
+            runners.submit(job(-1))
+            await clock.advance(2)
+            log.clear()
+            fails = True
+        for number in range(AT_ONCE + 10):
+            runners.submit(job(number))
+        await clock.advance(2)
+        assert log == list(range(AT_ONCE + 10))
+        assert len(runners) == 0
+        assert [type(failure) for failure in failures] == [ZeroDivisionError]
+        await runners.close()
+
+    run(main())
+
+
+def test_jobs_behind_one_that_ends_the_process_still_begin() -> None:
+    """SystemExit leaves the loop, which is run again to end what is under way."""
+    runners = Runners()
+    log: list[str] = []
+
+    async def job(name: str) -> None:
+        log.append(name)
+        if name == "exit":
+            raise SystemExit
+
+    async def settle() -> None:
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+    def submit() -> None:
+        for name in ("before", "exit", "behind"):
+            runners.submit(job(name))
+
+    loop = asyncio.new_event_loop()
+    loop.call_soon(runners.submit, job("first"))  # so that a runner is there
+    loop.run_until_complete(settle())
+    loop.call_soon(submit)
+    with pytest.raises(SystemExit):
+        loop.run_forever()
+    loop.run_until_complete(settle())
+    assert log == ["first", "before", "exit", "behind"]
+    loop.run_until_complete(runners.close())
+    loop.close()
+
+
 @async_test
 async def test_a_runner_that_was_cancelled_while_idle_is_not_taken() -> None:
     """Somebody has kept ``asyncio.current_task()`` of a job that has ended, and cancels it."""
