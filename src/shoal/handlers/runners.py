@@ -69,7 +69,10 @@ class Runner:
                     yield from jobs.popleft()
                 except Exception:
                     log.exception("a coroutine failed")
-                if context != before or task.cancelling():
+                try:
+                    if context != before or task.cancelling():
+                        return
+                except Exception:  # noqa: BLE001 - of a value's own comparison: an array's tells no truth
                     return
             if len(idle) >= MAX_IDLE:
                 return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import gc
 from typing import Any
 
 import pytest
@@ -399,6 +400,45 @@ async def test_context_variables_do_not_leak_from_job_to_job() -> None:
     await clock.advance(2)
     assert sorted(seen) == sorted(["nobody"] * 5 + ["a", "nobody", "nobody", "b", "nobody"])
     await runners.close()
+
+
+def test_a_context_variable_may_hold_what_cannot_be_compared() -> None:
+    """As an array of numbers: the runner ends as it does after any other value."""
+
+    class Array:
+        def __eq__(self, other: object) -> bool:
+            raise ValueError("ambiguous")
+
+        __hash__ = object.__hash__
+
+    async def main() -> None:
+        failures: list[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, told: failures.append(told))
+        runners, clock = Runners(), Clock.running()
+        seen: list[Any] = []
+
+        async def job() -> None:
+            seen.append(array.get())
+            array.set(Array())
+
+        for _ in range(3):
+            runners.submit(job())
+            await clock.settle()
+        assert len(seen) == 3
+        assert {id(value) for value in seen} == {id(ours)}
+        assert len(runners) == 0
+        await runners.close()
+        gc.collect()
+        assert failures == []
+
+    array: contextvars.ContextVar[Array] = contextvars.ContextVar("array")
+    ours = Array()
+
+    def within() -> None:
+        array.set(ours)  # where the server is made
+        run(main())
+
+    contextvars.copy_context().run(within)
 
 
 @async_test
