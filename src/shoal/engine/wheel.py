@@ -134,7 +134,7 @@ class Wheel:
 
     def _act(self, last: int) -> None:
         """Take what is due, up to the bucket ``last``: what is too much for one turn of the loop in parts."""
-        now, left = self.now(), AT_ONCE
+        now, left, timer = self.now(), AT_ONCE, self._timer
         while True:
             bucket = self._buckets.get(self._next)
             while bucket:
@@ -148,6 +148,8 @@ class Wheel:
                     item.on_due(now)
                 except Exception:
                     log.exception("a deadline's action failed")
+            if self._timer is not timer:
+                return  # an action has closed the wheel; what was placed since then has a timer of its own
             self._buckets.pop(self._next, None)
             if self._next >= last:
                 break

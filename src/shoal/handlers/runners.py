@@ -69,7 +69,10 @@ class Runner:
                     yield from jobs.popleft()
                 except Exception:
                     log.exception("a coroutine failed")
-                if context != before or task.cancelling():
+                try:
+                    if context != before or task.cancelling():
+                        return
+                except Exception:  # noqa: BLE001 - of a value's own comparison: an array's tells no truth
                     return
             if len(idle) >= MAX_IDLE:
                 return
@@ -173,16 +176,20 @@ class Runners:
                 runner = idle.pop()
                 if not runner.waiter.done():  # it is if somebody has kept its task, and cancels it
                     runner.context.run(runner.step, self._done)  # until a job waits, or none is left
+        except BaseException:  # SystemExit and KeyboardInterrupt pass a task, and the loop: it may be run again
+            if self.jobs:
+                self._schedule()
+            raise
         finally:
             self.serving = False
         if not idle:
             for _ in range(min(len(self.jobs), AT_ONCE)):
                 self._start()
-        self._after()
         if len(self._tasks) - len(idle) > under_way:
             self.loop.call_soon(self._after)  # behind the next steps of what waits for one turn of the loop
         if self.jobs:
             self._schedule()
+        self._after()  # last: it may raise
 
     def _start(self) -> None:
         context = self._context.copy()

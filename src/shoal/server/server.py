@@ -109,6 +109,7 @@ class Server(Broadcasting):
         self._alone = self.asgi(None)
         self._watchdog: Watchdog | None = None
         self._started: asyncio.Future[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"<server {self.node}, {self.engine.clients_count} clients>"
@@ -185,8 +186,13 @@ class Server(Broadcasting):
         """Close every connection with the reason ``server shutting down``, and the link to the broker.
 
         Handlers that are at work get a second and a half, then they are cancelled; disconnect handlers run in any case.
-        The server can be started again afterwards.
+        A handler that awaits this is one of them. The server can be started again afterwards.
         """
+        # In a task of its own: the one that asks for it may be a handler's, and is cancelled on the way.
+        self._closing = asyncio.ensure_future(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
         self._ticker.seal()
         await self.engine.close()
         await self._drain(DRAIN_TIMEOUT)

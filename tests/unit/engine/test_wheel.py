@@ -237,3 +237,19 @@ async def test_it_can_be_closed_by_one_of_many_that_are_due() -> None:
     assert len([item for item in items if item.calls]) == 1
     assert all(item.slot == -1 for item in items)
     assert len(wheel) == 0
+
+
+@async_test
+async def test_what_a_closing_action_places_is_met_in_time() -> None:
+    """There is one timer then: with two, each of which goes on, every deadline was met a bucket early."""
+    clock, wheel, second = Clock.running(), Wheel(1.0), Item()
+    due = clock.now + 10.5
+
+    def again() -> None:
+        wheel.close()
+        wheel.place(second, due)
+
+    wheel.place(Item(again), clock.now + 1)
+    await clock.advance(30)
+    [called] = second.calls
+    assert due <= called <= due + 1.0

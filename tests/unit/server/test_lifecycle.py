@@ -108,6 +108,41 @@ async def test_closing_cancels_concurrent_handlers_too() -> None:
         assert log == ["cancelled"]
 
 
+@pytest.mark.parametrize("concurrent", [False, True])
+def test_a_handler_can_close_the_server(concurrent: bool) -> None:
+    """It is cancelled on the way as any other is, and the server ends all the same; then it can be used again."""
+
+    @async_test
+    async def check() -> None:
+        io = Server(handler_threads=1)
+        log: list[str] = []
+
+        @io.on("end", concurrent=concurrent)
+        async def end(socket: Socket) -> None:
+            try:
+                await io.close()
+            except asyncio.CancelledError:
+                log.append("cancelled")
+                raise
+
+        @io.on("disconnect")
+        async def gone(socket: Socket, reason: str) -> None:
+            log.append(reason)
+
+        async with TestServer(io) as server:
+            for _ in range(2):
+                await io.start()
+                client = await server.connect()
+                client.send("end")
+                assert await client.disconnected() == "transport close"
+                await server.clock.advance(10)
+                assert sorted(log) == ["cancelled", "server shutting down"]
+                assert io._started is None
+                log.clear()
+
+    check()
+
+
 @async_test
 async def test_closing_twice_and_before_the_start_is_no_error() -> None:
     io = Server()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import gc
 from typing import Any
 
 import pytest
@@ -166,6 +167,75 @@ async def test_what_was_emitted_can_be_written_at_once() -> None:
         await clock.settle()
         assert log == expected
     await runners.close()
+
+
+@pytest.mark.parametrize("warm", [False, True])
+def test_what_was_emitted_fails_to_be_written_and_the_other_jobs_begin(warm: bool) -> None:
+    """Those beyond the bound of a turn, and nobody submits another one."""
+
+    async def main() -> None:
+        failures: list[Any] = []
+        fails = True
+
+        def after() -> None:
+            nonlocal fails
+            if fails:
+                fails = False
+                raise ZeroDivisionError
+
+        asyncio.get_running_loop().set_exception_handler(lambda _, told: failures.append(told["exception"]))
+        runners, clock = Runners(after), Clock.running()
+        log: list[int] = []
+
+        async def job(number: int) -> None:
+            log.append(number)
+            await asyncio.sleep(1)
+
+        if warm:
+            fails = False
+            runners.submit(job(-1))
+            await clock.advance(2)
+            log.clear()
+            fails = True
+        for number in range(AT_ONCE + 10):
+            runners.submit(job(number))
+        await clock.advance(2)
+        assert log == list(range(AT_ONCE + 10))
+        assert len(runners) == 0
+        assert [type(failure) for failure in failures] == [ZeroDivisionError]
+        await runners.close()
+
+    run(main())
+
+
+def test_jobs_behind_one_that_ends_the_process_still_begin() -> None:
+    """SystemExit leaves the loop, which is run again to end what is under way."""
+    runners = Runners()
+    log: list[str] = []
+
+    async def job(name: str) -> None:
+        log.append(name)
+        if name == "exit":
+            raise SystemExit
+
+    async def settle() -> None:
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+    def submit() -> None:
+        for name in ("before", "exit", "behind"):
+            runners.submit(job(name))
+
+    loop = asyncio.new_event_loop()
+    loop.call_soon(runners.submit, job("first"))  # so that a runner is there
+    loop.run_until_complete(settle())
+    loop.call_soon(submit)
+    with pytest.raises(SystemExit):
+        loop.run_forever()
+    loop.run_until_complete(settle())
+    assert log == ["first", "before", "exit", "behind"]
+    loop.run_until_complete(runners.close())
+    loop.close()
 
 
 @async_test
@@ -330,6 +400,45 @@ async def test_context_variables_do_not_leak_from_job_to_job() -> None:
     await clock.advance(2)
     assert sorted(seen) == sorted(["nobody"] * 5 + ["a", "nobody", "nobody", "b", "nobody"])
     await runners.close()
+
+
+def test_a_context_variable_may_hold_what_cannot_be_compared() -> None:
+    """As an array of numbers: the runner ends as it does after any other value."""
+
+    class Array:
+        def __eq__(self, other: object) -> bool:
+            raise ValueError("ambiguous")
+
+        __hash__ = object.__hash__
+
+    async def main() -> None:
+        failures: list[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, told: failures.append(told))
+        runners, clock = Runners(), Clock.running()
+        seen: list[Any] = []
+
+        async def job() -> None:
+            seen.append(array.get())
+            array.set(Array())
+
+        for _ in range(3):
+            runners.submit(job())
+            await clock.settle()
+        assert len(seen) == 3
+        assert {id(value) for value in seen} == {id(ours)}
+        assert len(runners) == 0
+        await runners.close()
+        gc.collect()
+        assert failures == []
+
+    array: contextvars.ContextVar[Array] = contextvars.ContextVar("array")
+    ours = Array()
+
+    def within() -> None:
+        array.set(ours)  # where the server is made
+        run(main())
+
+    contextvars.copy_context().run(within)
 
 
 @async_test
