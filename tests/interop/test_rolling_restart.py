@@ -1,4 +1,4 @@
-"""Two hundred clients while one server after another is restarted: how many each of them has at the end.
+"""Sixty clients while one server after another is restarted: how many each of them has at the end.
 
 What docs/balancing.md says of restarts is what these tests show, with real balancers.
 """
@@ -15,7 +15,7 @@ import httpx
 import pytest
 from tests.interop.fleet import Crowd, Fleet, unevenness
 
-CLIENTS = 200
+CLIENTS = 60
 EVEN = 1.5
 PATIENCE = 120.0  # seconds for one test; it takes some ten
 

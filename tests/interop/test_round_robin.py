@@ -1,4 +1,4 @@
-"""Two hundred official JavaScript clients with default options behind balancers that know nothing of sessions.
+"""Sixty official JavaScript clients with default options behind balancers that know nothing of sessions.
 
 Each request goes to the server whose turn it is: HAProxy and nginx as one configures them for anything, and the kernel,
 which deals out connections. What balancers can be told so that no request goes astray is not used here.
@@ -25,13 +25,13 @@ from tests.interop.wire import eventually
 from tests.requirements import need, need_npm
 from tests.servers import ROOT, die_with_parent, tracebacks
 
-CLIENTS = 200
+CLIENTS = 60
 SERVERS = 4
 PATIENCE = 40.0  # seconds for anything that a crowd does on a slow machine
 POLLING_SECONDS = float(os.environ.get("SHOAL_ROUND_ROBIN_SECONDS", "8"))
 # What the client's own delays are: reconnectionDelay 1 s, doubled at each failure, each half more or less. A client may
 # come to the balancer while that still sends it to the dead server, twice: 1.5 + 3 + 6 s at most, limited to 5 s each,
-# and what a busy machine needs to connect two hundred.
+# and what a busy machine needs to connect sixty.
 BACK = 1.5 + 3.0 + 5.0 + 5.0
 POLLING: Mapping[str, Any] = {"transports": ["polling"]}
 
