@@ -11,6 +11,7 @@ import asyncio
 import asyncio.runners
 import contextlib
 import fcntl
+import gc
 import os
 import signal
 import socket
@@ -33,7 +34,7 @@ NOTHING_MAY_BE_MISSING = os.environ.get("SHOAL_TEST_REQUIRE") == "all"
 NOT_APPLICABLE = "not applicable"  # opens the reason of a skip that no installation could cure
 
 GRACE = 2.0  # seconds for what a test has ended to be gone: a thread to run out, a process to be reaped
-PROC = Path("/proc/self")
+TASKS, FILES = "/proc/self/task", "/proc/self/fd"  # read twice for each of thousands of tests, so no Path
 FAILED = pytest.StashKey[bool]()
 
 
@@ -89,9 +90,11 @@ def _after_grace(before: Leftovers) -> Leftovers:
 
 def _children() -> Iterator[int]:
     """The direct children that run. One that has ended and waits to be collected is Popen's own warning."""
-    for task in PROC.glob("task/*/children"):
-        with contextlib.suppress(OSError):
-            for pid in map(int, task.read_text().split()):
+    if not os.path.exists(TASKS):
+        return
+    for task in os.listdir(TASKS):
+        with contextlib.suppress(OSError), open(f"{TASKS}/{task}/children") as children:
+            for pid in map(int, children.read().split()):
                 if _state(pid) not in {"Z", "X", ""} and "multiprocessing.resource_tracker" not in _command(pid):
                     yield pid
 
@@ -110,11 +113,11 @@ def _command(pid: int) -> str:
 
 def _listeners() -> Iterator[str]:
     """Sockets of this process that accept connections, by descriptor and address."""
-    if not PROC.exists():
+    if not os.path.exists(FILES):
         return
-    for name in os.listdir(PROC / "fd"):
+    for name in os.listdir(FILES):
         with contextlib.suppress(OSError):
-            if os.readlink(PROC / "fd" / name).startswith("socket:"):
+            if os.readlink(f"{FILES}/{name}").startswith("socket:"):
                 with socket.socket(fileno=os.dup(int(name))) as probe:
                     if probe.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                         yield f"{probe.getsockname()} (fd {name})"
@@ -191,6 +194,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Sort files by ORDER where they are dealt to several processes, with those that run alone at the end."""
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: (_runs_alone(item), _place(item.nodeid)))
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector five thousand tests: it would walk all of them again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def _place(nodeid: str) -> int:
