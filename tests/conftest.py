@@ -17,8 +17,9 @@ import signal
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -42,15 +43,15 @@ FAILED = pytest.StashKey[bool]()
 def leaves_nothing_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail a test after which a thread, a child process, a listening socket or an asyncio task is still there.
 
-    What fixtures of a wider scope start is there before the test and does not count against it. A test that failed
-    was cut short: what it left is ended without a word.
+    What fixtures of a wider scope start is there before the test and does not count against it, nor does a process that
+    a test has put in the place of such a one. A test that failed was cut short: what it left is ended without a word.
     """
     before = Leftovers.now()
     with _tasks_that_outlived_their_loop() as tasks:
         yield
     left = _after_grace(before)
     found = [*left.words(), *(f"task {task}" for task in tasks)]
-    for pid in left.children:
+    for pid, _ in left.children:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     if found and not request.node.stash.get(FAILED, False):
@@ -62,7 +63,8 @@ class Leftovers:
     """What is alive in this process at one moment."""
 
     threads: frozenset[threading.Thread]
-    children: frozenset[int]
+    children: frozenset[tuple[int, str]]
+    """Process ids and command lines."""
     listeners: frozenset[str]
 
     @classmethod
@@ -70,13 +72,21 @@ class Leftovers:
         return cls(frozenset(threading.enumerate()), frozenset(_children()), frozenset(_listeners()))
 
     def __sub__(self, other: Leftovers) -> Leftovers:
-        return Leftovers(*(getattr(self, each.name) - getattr(other, each.name) for each in fields(self)))
+        new = self._children_but_for(other)  # by their ids: a command line may be read while a program begins
+        gone = Counter(command for _, command in other._children_but_for(self))
+        more = Counter(command for _, command in new) - gone
+        children = frozenset(child for child in new if child[1] in more)
+        return Leftovers(self.threads - other.threads, children, self.listeners - other.listeners)
+
+    def _children_but_for(self, other: Leftovers) -> set[tuple[int, str]]:
+        known = {pid for pid, _ in other.children}
+        return {child for child in self.children if child[0] not in known}
 
     def words(self) -> list[str]:
         """One phrase for each thing."""
         return [
             *(f"thread {thread.name}" for thread in self.threads),
-            *(f"process {pid} ({_command(pid)})" for pid in self.children),
+            *(f"process {pid} ({command})" for pid, command in self.children),
             *(f"socket listening on {address}" for address in self.listeners),
         ]
 
@@ -88,15 +98,16 @@ def _after_grace(before: Leftovers) -> Leftovers:
     return left
 
 
-def _children() -> Iterator[int]:
+def _children() -> Iterator[tuple[int, str]]:
     """The direct children that run. One that has ended and waits to be collected is Popen's own warning."""
     if not os.path.exists(TASKS):
         return
     for task in os.listdir(TASKS):
         with contextlib.suppress(OSError), open(f"{TASKS}/{task}/children") as children:
             for pid in map(int, children.read().split()):
-                if _state(pid) not in {"Z", "X", ""} and "multiprocessing.resource_tracker" not in _command(pid):
-                    yield pid
+                command = _command(pid)
+                if _state(pid) not in {"Z", "X", ""} and "multiprocessing.resource_tracker" not in command:
+                    yield pid, command
 
 
 def _state(pid: int) -> str:
