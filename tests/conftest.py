@@ -11,13 +11,15 @@ import asyncio
 import asyncio.runners
 import contextlib
 import fcntl
+import gc
 import os
 import signal
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -33,7 +35,7 @@ NOTHING_MAY_BE_MISSING = os.environ.get("SHOAL_TEST_REQUIRE") == "all"
 NOT_APPLICABLE = "not applicable"  # opens the reason of a skip that no installation could cure
 
 GRACE = 2.0  # seconds for what a test has ended to be gone: a thread to run out, a process to be reaped
-PROC = Path("/proc/self")
+TASKS, FILES = "/proc/self/task", "/proc/self/fd"  # read twice for each of thousands of tests, so no Path
 FAILED = pytest.StashKey[bool]()
 
 
@@ -41,15 +43,15 @@ FAILED = pytest.StashKey[bool]()
 def leaves_nothing_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail a test after which a thread, a child process, a listening socket or an asyncio task is still there.
 
-    What fixtures of a wider scope start is there before the test and does not count against it. A test that failed
-    was cut short: what it left is ended without a word.
+    What fixtures of a wider scope start is there before the test and does not count against it, nor does a process that
+    a test has put in the place of such a one. A test that failed was cut short: what it left is ended without a word.
     """
     before = Leftovers.now()
     with _tasks_that_outlived_their_loop() as tasks:
         yield
     left = _after_grace(before)
     found = [*left.words(), *(f"task {task}" for task in tasks)]
-    for pid in left.children:
+    for pid, _ in left.children:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     if found and not request.node.stash.get(FAILED, False):
@@ -61,7 +63,8 @@ class Leftovers:
     """What is alive in this process at one moment."""
 
     threads: frozenset[threading.Thread]
-    children: frozenset[int]
+    children: frozenset[tuple[int, str]]
+    """Process ids and command lines."""
     listeners: frozenset[str]
 
     @classmethod
@@ -69,13 +72,21 @@ class Leftovers:
         return cls(frozenset(threading.enumerate()), frozenset(_children()), frozenset(_listeners()))
 
     def __sub__(self, other: Leftovers) -> Leftovers:
-        return Leftovers(*(getattr(self, each.name) - getattr(other, each.name) for each in fields(self)))
+        new = self._children_but_for(other)  # by their ids: a command line may be read while a program begins
+        gone = Counter(command for _, command in other._children_but_for(self))
+        more = Counter(command for _, command in new) - gone
+        children = frozenset(child for child in new if child[1] in more)
+        return Leftovers(self.threads - other.threads, children, self.listeners - other.listeners)
+
+    def _children_but_for(self, other: Leftovers) -> set[tuple[int, str]]:
+        known = {pid for pid, _ in other.children}
+        return {child for child in self.children if child[0] not in known}
 
     def words(self) -> list[str]:
         """One phrase for each thing."""
         return [
             *(f"thread {thread.name}" for thread in self.threads),
-            *(f"process {pid} ({_command(pid)})" for pid in self.children),
+            *(f"process {pid} ({command})" for pid, command in self.children),
             *(f"socket listening on {address}" for address in self.listeners),
         ]
 
@@ -87,13 +98,16 @@ def _after_grace(before: Leftovers) -> Leftovers:
     return left
 
 
-def _children() -> Iterator[int]:
+def _children() -> Iterator[tuple[int, str]]:
     """The direct children that run. One that has ended and waits to be collected is Popen's own warning."""
-    for task in PROC.glob("task/*/children"):
-        with contextlib.suppress(OSError):
-            for pid in map(int, task.read_text().split()):
-                if _state(pid) not in {"Z", "X", ""} and "multiprocessing.resource_tracker" not in _command(pid):
-                    yield pid
+    if not os.path.exists(TASKS):
+        return
+    for task in os.listdir(TASKS):
+        with contextlib.suppress(OSError), open(f"{TASKS}/{task}/children") as children:
+            for pid in map(int, children.read().split()):
+                command = _command(pid)
+                if _state(pid) not in {"Z", "X", ""} and "multiprocessing.resource_tracker" not in command:
+                    yield pid, command
 
 
 def _state(pid: int) -> str:
@@ -110,11 +124,11 @@ def _command(pid: int) -> str:
 
 def _listeners() -> Iterator[str]:
     """Sockets of this process that accept connections, by descriptor and address."""
-    if not PROC.exists():
+    if not os.path.exists(FILES):
         return
-    for name in os.listdir(PROC / "fd"):
+    for name in os.listdir(FILES):
         with contextlib.suppress(OSError):
-            if os.readlink(PROC / "fd" / name).startswith("socket:"):
+            if os.readlink(f"{FILES}/{name}").startswith("socket:"):
                 with socket.socket(fileno=os.dup(int(name))) as probe:
                     if probe.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                         yield f"{probe.getsockname()} (fd {name})"
@@ -191,6 +205,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Sort files by ORDER where they are dealt to several processes, with those that run alone at the end."""
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: (_runs_alone(item), _place(item.nodeid)))
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector five thousand tests: it would walk all of them again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def _place(nodeid: str) -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import http.client
 import os
 import shlex
@@ -209,13 +210,17 @@ def tracebacks(log: str) -> list[str]:
 
 def _answers(url: str) -> bool:
     """Whether somebody answers HTTP there, whatever the status and whatever the certificate."""
-    unchecked = ssl._create_unverified_context()
     try:
-        urllib.request.build_opener(
-            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=unchecked)
-        ).open(url, timeout=2.0).close()
+        _opener().open(url, timeout=2.0).close()
     except urllib.error.HTTPError as error:
         error.close()
     except (OSError, http.client.HTTPException):
         return False
     return True
+
+
+@functools.cache
+def _opener() -> urllib.request.OpenerDirector:
+    """Made once: each server that starts is asked dozens of times."""
+    unchecked = ssl._create_unverified_context()
+    return urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=unchecked))

@@ -70,6 +70,38 @@ def test_is_expected_to_fail():
 """
 
 
+REPLACING = """
+import subprocess, pytest
+
+@pytest.fixture(scope="module")
+def servers():
+    servers = [subprocess.Popen(["sleep", "61"])]
+    yield servers
+    for each in servers:
+        each.kill()
+        each.wait()
+
+def restart(servers):
+    old = servers.pop(0)
+    old.kill()
+    old.wait()
+    servers.append(subprocess.Popen(["sleep", "61"]))
+
+def test_first(servers):
+    pass
+
+def test_replaces(servers):
+    restart(servers)
+
+def test_adds(servers):
+    servers.append(subprocess.Popen(["sleep", "61"]))
+
+def test_replaces_and_adds(servers):
+    restart(servers)
+    servers.append(subprocess.Popen(["sleep", "62"]))
+"""
+
+
 def run(where: Path, tests: str, *options: str, **environment: str) -> tuple[dict[str, int], str]:
     """How often pytest reported what on a project of `tests` and our conftest, and all it printed."""
     (where / "pytest.ini").write_text("[pytest]\n")
@@ -100,6 +132,15 @@ def test_what_is_left_behind_is_named(tmp_path: Path, options: list[str]) -> Non
     assert "left behind: task orphan (sleep)" in output
     assert "ERROR test_it.py::test_tidy" not in output
     assert "ERROR test_it.py::test_cut_short" not in output
+
+
+def test_a_process_may_take_the_place_of_another(tmp_path: Path) -> None:
+    """One of a fixture that a test has started anew is the fixture's; one more, or another one, is left behind."""
+    counts, output = run(tmp_path, REPLACING)
+    assert counts == {"passed": 4, "errors": 2}, output
+    assert "ERROR test_it.py::test_adds" in output
+    assert "ERROR test_it.py::test_replaces_and_adds" in output
+    assert re.findall(r"left behind: process \d+ \((sleep 6\d)\)", output)[:2] == ["sleep 61", "sleep 62"], output
 
 
 @pytest.mark.parametrize(

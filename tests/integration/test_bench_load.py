@@ -106,10 +106,15 @@ def test_shoal_delivers_each_message_once_and_in_order(load: Path, shoal: Server
     check(measure(load, shoal, *arguments, "--seconds", "0.5", "--warmup", "0.2", "--hold", "0.1"))
 
 
-@pytest.mark.parametrize("arguments", MSGPACK, ids=" ".join)
-def test_the_same_over_msgpack(load: Path, arguments: list[str]) -> None:
+@pytest.fixture(scope="module")
+def msgpack() -> Iterator[ServerProcess]:
     with serving(SHOAL_PARSER="msgpack") as server:
-        check(measure(load, server, *arguments, "--parser", "msgpack", "--seconds", "0.4", "--warmup", "0.1"))
+        yield server
+
+
+@pytest.mark.parametrize("arguments", MSGPACK, ids=" ".join)
+def test_the_same_over_msgpack(load: Path, msgpack: ServerProcess, arguments: list[str]) -> None:
+    check(measure(load, msgpack, *arguments, "--parser", "msgpack", "--seconds", "0.4", "--warmup", "0.1"))
 
 
 @pytest.fixture(scope="module")

@@ -92,6 +92,13 @@ def chromium() -> Iterator[Browser]:
 @pytest.fixture
 def window(chromium: Browser) -> Iterator[Windows]:
     """Open windows, and close them after the test."""
+    with windows(chromium) as opener:
+        yield opener
+
+
+@contextlib.contextmanager
+def windows(chromium: Browser) -> Iterator[Windows]:
+    """Open windows, and close them after the block. Each costs a second of processor time: open no more than needed."""
     with contextlib.ExitStack() as stack:
 
         def open_window(url: str, *, connected: bool = True, **context: Any) -> Window:

@@ -78,13 +78,6 @@ def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         yield found
 
 
-@pytest.fixture(params=BALANCERS)
-def own_cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cluster]:
-    """A cluster for one test, which may treat it badly."""
-    with running(request.param, tmp_path) as found:
-        yield found
-
-
 @dataclass(frozen=True)
 class Person:
     """One client: the node that it is connected to, and what it has heard."""
@@ -232,12 +225,11 @@ async def test_the_sender_is_left_out_across_nodes(cluster: Cluster) -> None:
 
 
 @case
-async def test_clients_outlive_the_broker(own_cluster: Cluster) -> None:
+async def test_clients_outlive_the_broker(cluster: Cluster) -> None:
     """While the broker is dead clients stay, those of one node hear each other, and /readyz says 503; then all is well.
 
     What is said just before the link is up again may be lost: Redis Pub/Sub promises no more.
     """
-    cluster = own_cluster
     async with eight(cluster) as people:
         await asyncio.gather(*(person.call("join", "patient") for person in people))
         assert cluster.readiness() == [200] * 4

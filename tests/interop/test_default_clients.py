@@ -9,12 +9,10 @@ from typing import Any
 
 import pytest
 from tests.interop.clients import connected
-from tests.interop.test_cluster_balancers import BALANCERS, WEBSOCKET, Cluster, own_cluster, running
+from tests.interop.test_cluster_balancers import BALANCERS, WEBSOCKET, Cluster, running
 from tests.interop.test_javascript_client import SCRIPTS, run_script, scenarios
 from tests.interop.wire import POLLING, Endpoint, case, client, eventually
 from tests.requirements import need, need_npm
-
-__all__ = ["own_cluster"]  # a fixture
 
 
 @dataclass
@@ -53,9 +51,9 @@ async def test_no_request_reached_a_wrong_server(crowd: Crowd) -> None:
 
 
 @case
-async def test_polling_clients_outlive_the_broker(own_cluster: Cluster) -> None:
+async def test_polling_clients_outlive_the_broker(crowd: Crowd) -> None:
     """While no server is ready for new clients, those that poll go on with their own server."""
-    cluster = own_cluster
+    cluster = crowd.cluster
     async with client(Endpoint(cluster.up.port, "/socket.io/")) as someone:
         sid = await someone.open()
         await someone.push(sid, "40")
@@ -73,3 +71,4 @@ async def test_polling_clients_outlive_the_broker(own_cluster: Cluster) -> None:
                 assert json.loads(said[2:])[2] == number
         finally:
             cluster.broker.start()
+            await eventually(lambda: cluster.readiness() == [200] * 4, 20.0)

@@ -1,4 +1,4 @@
-"""Two hundred clients while one server after another is restarted: how many each of them has at the end.
+"""Sixty clients while one server after another is restarted: how many each of them has at the end.
 
 What docs/balancing.md says of restarts is what these tests show, with real balancers.
 """
@@ -15,7 +15,7 @@ import httpx
 import pytest
 from tests.interop.fleet import Crowd, Fleet, unevenness
 
-CLIENTS = 200
+CLIENTS = 60
 EVEN = 1.5
 PATIENCE = 120.0  # seconds for one test; it takes some ten
 
@@ -93,8 +93,8 @@ async def each_away_for_long(fleet: Fleet) -> None:
 @each_balancer
 def test_a_session_of_a_server_that_is_gone_is_unknown_at_once(balancer: str, tmp_path: Path) -> None:
     """Another server answers for it, so that the client knows and begins anew; other sessions notice nothing."""
-    fleet = Fleet(balancer, tmp_path, 4)
-    with fleet.balanced(4):
+    fleet = Fleet(balancer, tmp_path, 3)
+    with fleet.balanced(3):
         bounded(a_server_ends, fleet)
 
 
