@@ -21,10 +21,10 @@ def faults():
     return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / 100
 
 def started():
-    print(faults())
+    print(faults(), flush=True)  # a server that was told to stop ends by that signal
     os.kill(os.getpid(), signal.SIGTERM)
 
-print(faults())
+print(faults(), flush=True)
 run(Server(), port=0, log_level="error", on_started=started)
 """
 

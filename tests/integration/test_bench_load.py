@@ -288,8 +288,9 @@ def test_the_suite_starts_measures_and_stops_a_server_and_a_cluster() -> None:
     need("redis-server", "valkey-server")
     script = (
         "import json, sys\n"
-        "from suite import build, campaign, scenarios\n"
+        "from suite import build, campaign, scenarios, servers\n"
         "build.build_native()\n"
+        "servers.SHOAL_PYTHON = sys.executable\n"
         "wanted = [s for s in scenarios.SCENARIOS if s.key in {'echo', 'cluster'}]\n"
         "missing = dict.fromkeys(('node', 'node-4', 'bun', 'psio', 'limit'), 'not asked for')\n"
         "plan = campaign.Plan(1, 0.3, 0.2, 0.1, None, None, missing=missing)\n"

@@ -48,7 +48,7 @@ class Runner:
 
     def __init__(self, pool: Runners, context: contextvars.Context) -> None:
         self._pool = pool
-        self.context = context
+        self.context: contextvars.Context = context
 
     async def run(self) -> None:
         """What the task does."""
@@ -117,7 +117,7 @@ class Runners:
         self.jobs: deque[Job] = deque()
         """Those that have not begun."""
         self.idle: list[Runner] = []
-        self.serving = False
+        self.serving: bool = False
         """Whether runners shall take jobs. One that ends at another moment is idle until the next turn."""
         self._scheduled = False
         self._tasks: set[asyncio.Task[None]] = set()
