@@ -54,9 +54,9 @@ class Heads:
         self._cors = cors
         self.of: list[Header] | None = None
         """uvicorn's own headers that are in there. It makes a new list each second."""
-        self.ok = b""
+        self.ok: bytes = b""
         """The answer to a POST."""
-        self.packets = b""
+        self.packets: bytes = b""
         """The answer to a GET, up to its length."""
 
     def renew(self, default_headers: list[Header]) -> None:
