@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.loopback import connect_narrow
 
 from shoal.engine.base import BaseEngine
 from shoal.engine.connection import Connection
@@ -58,20 +59,6 @@ class Witness(asyncio.Protocol):
         self.lost.set_result(self.file is not None and found.st_ino == self.file.st_ino)
 
 
-async def pair() -> tuple[Witness, socket.socket]:
-    """A connection over loopback that holds little: its end here, and the client's."""
-    loop = asyncio.get_running_loop()
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        client = socket.socket()
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-        client.connect(listener.getsockname())
-        accepted = listener.accept()[0]
-    accepted.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
-    _, witness = await loop.connect_accepted_socket(Witness, accepted)
-    client.setblocking(False)
-    return witness, client
-
-
 def on_uvloop(main: Callable[[], Any]) -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(asyncio.wait_for(main(), 20.0))
@@ -93,7 +80,7 @@ def test_the_first_byte_that_waits_pauses_at_once_and_the_last_resumes() -> None
     """Within `write`: a caller who looks afterwards knows. And what was written both ways comes in its order."""
 
     async def main() -> None:
-        witness, client = await pair()
+        witness, client = await connect_narrow(Witness)
         loop, read, sent = asyncio.get_running_loop(), b"", 0
         for turn in range(3):
             sent += fill(witness)
@@ -124,7 +111,7 @@ def test_a_session_that_comes_to_a_full_transport_waits() -> None:
     """A response that the client has not read stands before it: past it, frames would land in its middle."""
 
     async def main() -> None:
-        witness, client = await pair()
+        witness, client = await connect_narrow(Witness)
         sent, read = fill(witness), b""
         engine: BaseEngine[Any] = BaseEngine(EngineSettings(), sessions.append)
         lane = FastLane(engine.context, witness.transport, set())
@@ -190,7 +177,7 @@ def test_the_end_is_told_before_the_descriptor_is_closed(end: Callable[..., None
     """However a connection ends, also with bytes that wait: its number is still its own in `connection_lost`."""
 
     async def main() -> None:
-        witness, client = await pair()
+        witness, client = await connect_narrow(Witness)
         if full and end is not write_fails:
             fill(witness)
         end(witness, client)

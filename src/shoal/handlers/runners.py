@@ -28,8 +28,8 @@ Step = Callable[[asyncio.Future[Any]], object]
 
 # Idle runners kept for the next burst; each is a task that waits for nothing.
 MAX_IDLE: Final = 256
-# So many jobs that wait are begun in one turn of the loop, the others in those that follow. What many coroutines under
-# way touch does not fit into a processor's caches.
+# So many jobs that wait are begun in one turn of the loop, the others in those that follow, in order. What more of them
+# touch does not fit into a processor's caches, and fewer share the cost of a turn; docs/performance.md has the figures.
 AT_ONCE: Final = 64
 
 

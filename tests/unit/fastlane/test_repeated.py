@@ -11,6 +11,7 @@ import socket
 from typing import Any
 
 import pytest
+from tests.loopback import connect_narrow
 from tests.unit.fastlane.polling import FIELDS, PATH, Harness, Steps, request
 
 from shoal.fanout import writer
@@ -137,7 +138,7 @@ def test_a_client_that_reads_late_gets_all_in_order(size: int, ring_from: int, m
     async def main() -> None:
         harness = Harness(fast=True)
         await harness.open()
-        protocol, client = await connected(harness)
+        protocol, client = await connect_narrow(lambda: harness.wire(0).protocol)
         with client:
             await read_late(harness, protocol, client)
         while protocol in harness.state.connections:
@@ -172,20 +173,6 @@ def test_a_client_that_reads_late_gets_all_in_order(size: int, ring_from: int, m
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(asyncio.wait_for(main(), 20.0))
-
-
-async def connected(harness: Harness) -> tuple[Any, socket.socket]:
-    """A connection over loopback that holds little: what serves it, and the client's end."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        client = socket.socket()
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-        client.connect(listener.getsockname())
-        accepted = listener.accept()[0]
-    accepted.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
-    client.setblocking(False)
-    wire = harness.wire(0)
-    _, protocol = await asyncio.get_running_loop().connect_accepted_socket(lambda: wire.protocol, accepted)
-    return protocol, client
 
 
 @pytest.mark.parametrize("path", ["/a?b/", "/é/", "/a b/", "/#/"])
