@@ -52,6 +52,5 @@ export function said(node, text, colour, mine) {
 
 // Append a line about the connection itself.
 export function note(text) {
-  const wasEmpty = list.childElementCount === 0;
-  if (!wasEmpty) append(element("li", "note", text), false);
+  append(element("li", "note", text), false);
 }
