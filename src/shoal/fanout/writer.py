@@ -35,7 +35,7 @@ log: Final = logging.getLogger("shoal.fanout")
 RING_FROM: Final = 8
 # A larger piece of an outbox's own goes by itself: those that go by a ring are copied. So does one that is for all: the
 # way into the kernel is nothing beside the copying there, and 256 times that is too long to hold the lock.
-LARGE_FOR_ONE, LARGE_FOR_ALL = 1_024, 16_384
+LARGE_FOR_ONE, LARGE_FOR_ALL = 4_096, 16_384
 
 
 class Writer:
@@ -88,12 +88,12 @@ class Writer:
         for outbox in outboxes:
             try:
                 pending = outbox.pending
-                if not outbox.framed or len(pending) != 1:
+                if not outbox.framed or not pending:
                     outbox.flush()
                     continue
                 # What outbox.flush() does, without the call.
                 outbox.pending = []
-                data = pending[0]
+                data = pending[0] if len(pending) == 1 else b"".join(pending)
                 if past and outbox.descriptor >= 0:
                     try:
                         written = os_write(outbox.descriptor, data)
@@ -162,6 +162,7 @@ class Writer:
                     past.append(outbox)
                     pieces.append(data)
                     continue
+                outbox.pending = [data]
             others.append(outbox)
         if others:
             self._write_each_singly(others)

@@ -105,6 +105,9 @@ class FrameReader(WebSocketLane, asyncio.Protocol):
                 and len(data) - 8 <= self.context.settings.max_payload
             ):
                 payload = unmask(data, 8, len(data))
+            elif len(data) > 12 and 5 < (end := data[1] - 122) < 132 and len(data) > end and data[end] == BINARY:
+                self._take_with_attachment(data, end)
+                return
             else:
                 self._feed(data)
                 return
@@ -112,8 +115,31 @@ class FrameReader(WebSocketLane, asyncio.Protocol):
                 self.connection.receiver.receive_text(payload)  # type: ignore[union-attr]
             else:
                 self.receive(payload)
+        elif self._short_cut and data[0] == BINARY:
+            self._take_binary(data)
         elif not self._answer_close(data):
             self._feed(data)
+
+    def _take_with_attachment(self, data: bytes, end: int) -> None:
+        """The short cut for a binary event, whose attachment comes in the same read: a text frame up to ``end``."""
+        self.receive(apply_mask(data[6:end], data[2:6]))
+        self.data_received(data[end:])
+
+    def _take_binary(self, data: bytes) -> None:
+        """The short cut for one whole binary frame: an attachment, or a packet of msgpack."""
+        if 5 < len(data) == data[1] - 122 < 132:
+            payload = apply_mask(data[6:], data[2:6])
+        elif (
+            len(data) > 7
+            and data[1] == LENGTH_OF_TWO
+            and len(data) - 8 == data[2] << 8 | data[3]
+            and len(data) - 8 <= self.context.settings.max_payload
+        ):
+            payload = unmask(data, 8, len(data))
+        else:
+            self._feed(data)
+            return
+        self.connection.receiver.receive_binary(payload)  # type: ignore[union-attr]
 
     def _answer_close(self, data: bytes) -> bool:
         """The short cut for the usual end: one whole close frame, which is answered with its like."""

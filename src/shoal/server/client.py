@@ -17,6 +17,7 @@ from ..engine.connection import Connection
 from ..errors import BrokerError, PayloadError, SocketProtocolError
 from ..handlers.stacks import find, written
 from ..protocol import msgpack
+from ..protocol.attachment import ONE_ATTACHMENT, LastArgument
 from ..protocol.socketio import (
     ACK,
     CONNECT,
@@ -83,7 +84,7 @@ class Client:
         """Namespaces that are being looked for."""
         self._has_left = False
         """Whether it has left a namespace, and may come to it again."""
-        self._decoder: Decoder | None = None
+        self._decoder: Decoder | LastArgument | None = None
         """Only while a packet waits for attachments."""
         self._replayed = 0
         """Bytes that its sockets had missed when they came back."""
@@ -114,6 +115,10 @@ class Client:
                 if data and type(data[0]) is str and data[0] not in RESERVED_EVENTS:
                     root.receive(data, ack_id or None)
                     return
+        elif root is not None and payload[:4] == ONE_ATTACHMENT and self._decoder is None:
+            self._decoder = LastArgument.awaited_by(payload, self._context.codec.limits)
+            if self._decoder is not None:
+                return
         elif payload == PLAIN_CONNECT and self._decoder is None:
             self._connect(Packet(CONNECT, "/", None, None))
             return
@@ -139,16 +144,28 @@ class Client:
 
     def receive_binary(self, payload: bytes) -> None:
         """Take a binary message: an attachment."""
+        decoder = self._decoder
         try:
-            if self._decoder is None:
+            if type(decoder) is LastArgument:
+                self._decoder = None
+                decoder.fill(payload)
+                self._receive_in_root(decoder.data, decoder.ack_id)
+                return
+            if decoder is None:
                 raise SocketProtocolError("binary where no attachment was due")
-            packet = self._decoder.feed_binary(payload)
+            packet = decoder.feed_binary(payload)
         except SocketProtocolError as error:
             self._broken(error)
         else:
             if packet is not None:
                 self._decoder = None
                 self._take(packet)
+
+    def _receive_in_root(self, data: list[Any], ack_id: bytes | None) -> None:
+        if self._root is not None:
+            self._root.receive(data, ack_id)
+        else:
+            self._broken(SocketProtocolError("not connected to namespace '/'"))
 
     def _take(self, packet: Packet) -> None:
         if packet.type is CONNECT:

@@ -25,6 +25,7 @@ from ..fanout.outbox import Outbox
 from ..handlers.listeners import Listeners, Listening, never_concurrent
 from ..handlers.rate_limit import TokenBucket
 from ..handlers.registry import NO_ACK, NO_HANDLERS, BadArguments, Handler, Handlers, as_value
+from ..protocol.attachment import binary_answer
 from ..protocol.socketio import ACK, AckId, encode_answer
 from .awaitables import is_done
 
@@ -358,7 +359,9 @@ class Inbox(Listening):
             # What as_args() does, without the call.
             args = [] if result is None else list(result) if type(result) is tuple else [result]
             context = self._context
-            if type(ack_id) is bytes and (answer := encode_answer(args, ack_id)) is not None:
+            if type(result) is bytes and type(ack_id) is bytes:
+                context.ticker.send(self, *binary_answer(result, ack_id))
+            elif type(ack_id) is bytes and (answer := encode_answer(args, ack_id)) is not None:
                 context.ticker.send(self, answer, ())
             elif is_done(result):
                 self._acknowledge(ack_id, None)  # `lambda socket: io.emit("x")` answers nothing

@@ -325,6 +325,44 @@ def test_a_read_that_is_nearly_one_frame_is_what_websockets_makes_of_it(
     assert (ours.messages, ours.sent) == (theirs.messages, theirs.sent)
 
 
+@pytest.mark.parametrize("text", [0, 1, 5, 125, 126])
+@pytest.mark.parametrize("binary", [0, 1, 125, 126, 65_535, 65_536])
+@pytest.mark.parametrize("behind", [b"", b"\x82", frame(Opcode.TEXT, b"4next"), frame(Opcode.PING, b"")])
+@pytest.mark.parametrize("missing", [0, 1, 3])
+def test_a_text_and_its_attachment_in_one_read(text: int, binary: int, behind: bytes, missing: int) -> None:
+    """The short cut for a binary event, and what does not fit it."""
+    stream = frame(Opcode.TEXT, b"4" * text) + frame(Opcode.BINARY, b"x" * binary) + behind
+    ours, _ = by_fast_lane(stream, [len(stream) - missing] if missing else [], set())
+    theirs = by_websockets(stream)
+    if text:
+        assert (ours.messages, ours.sent) == (theirs.messages, theirs.sent)
+
+
+@pytest.mark.parametrize("does", ["pauses", "closes"])
+def test_an_attachment_is_not_taken_where_its_text_ends_the_reading(does: str) -> None:
+    """It comes later, or never."""
+
+    async def main() -> None:
+        it = Lane()
+
+        def receive_text(payload: bytes) -> None:
+            it.seen.messages.append(("TEXT", payload))
+            if does == "pauses":
+                it.connection.pause_reading()
+            else:
+                it.connection.close()
+
+        it.receive_text = receive_text  # type: ignore[method-assign]
+        it.lane.data_received(frame(Opcode.TEXT, b"4text") + frame(Opcode.BINARY, b"attachment"))
+        assert it.seen.messages == [("TEXT", b"4text")]
+        it.connection.resume_reading()
+        await asyncio.sleep(0)
+        later = [("BINARY", b"attachment")] if does == "pauses" else []
+        assert it.end().messages == [("TEXT", b"4text"), *later]
+
+    run(main())
+
+
 def test_bytes_that_look_like_a_frame_are_none_within_another() -> None:
     """The short cut looks at the first bytes of a read, so it must know where a frame begins."""
     inner = frame(Opcode.TEXT, b"4inner")

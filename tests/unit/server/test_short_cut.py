@@ -38,7 +38,15 @@ texts = st.one_of(
     st.sampled_from([b"4", b"42", b"41", b"43", b"47", b"4x"]),
     st.binary(max_size=6).map(b"42".__add__),
 )
-messages = st.lists(st.tuples(st.just("text"), texts) | st.tuples(st.just("binary"), st.binary(max_size=4)), max_size=4)
+binary_events = st.builds(
+    lambda number, body: b"451-" + number + body[:-1] + b',{"_placeholder":true,"num":0}]', ids, bodies
+)
+messages = st.lists(
+    st.tuples(st.just("text"), texts)
+    | st.tuples(st.just("text"), binary_events)
+    | st.tuples(st.just("binary"), st.binary(max_size=4)),
+    max_size=4,
+)
 
 
 class Side:
@@ -86,6 +94,8 @@ class Side:
 @given(messages)
 @example([("text", b'42["a",1]'), ("text", b'427["a",[]]'), ("text", b'42["*"]')])
 @example([("text", b'451-["b",{"_placeholder":true,"num":0}]'), ("text", b'42["a"]')])
+@example([("text", b'451-7["b",{"_placeholder":true,"num":0}]'), ("binary", b"x"), ("text", b'42["a"]')])
+@example([("text", b'451-["a",[],{"_placeholder":true,"num":0}]'), ("text", b"41"), ("binary", b"x")])
 @example([("text", b'42["a"]'), ("text", b"41"), ("text", b'42["a"]')])
 def test_the_short_cut_equals_the_plain_path(messages: list[tuple[str, bytes]]) -> None:
     """The same handlers with the same arguments, the same answers, the same end, the same counts."""
