@@ -17,6 +17,7 @@ from ..errors import EngineProtocolError
 from ..fanout.outbox import Outbox
 from ..http.request import Request, is_secure, trusted_address
 from ..protocol import engineio
+from ..protocol.frames import text_frame
 from ..protocol.session import Heartbeat, Move, Session, State
 from .context import EngineContext
 from .lane import INVALID_DATA, NORMAL_CLOSURE, Lane
@@ -29,6 +30,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 MESSAGE: Final = ord(engineio.MESSAGE)
 PING: Final = ord(engineio.PING)
+PING_FRAME: Final = text_frame(engineio.PING.encode())
 PONG: Final = ord(engineio.PONG)
 CLOSE: Final = ord(engineio.CLOSE)
 BASE64: Final = ord("b")
@@ -336,7 +338,11 @@ class Connection(Session):
             self.close("ping timeout", abort=True)
             return
         if heartbeat is Heartbeat.PING:
-            self.outbox.packet(engineio.PING)
+            collect = self.context.collect
+            if self.outbox.framed and collect is not None:
+                collect(self.outbox, PING_FRAME)  # with those of others that are due: one system call
+            else:
+                self.outbox.packet(engineio.PING)
         if self.open:
             self.context.wheel.place(self, self.due)
 

@@ -30,18 +30,20 @@ class _Letters:
     """Random letters, from the operating system by the thousand: each is given once."""
 
     def __init__(self) -> None:
-        self._left = ""
+        self._letters = ""
+        self._given = 0
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._forget)  # else two processes would give the same
 
     def _forget(self) -> None:
-        self._left = ""
+        self._letters, self._given = "", 0
 
     def take(self, count: int) -> str:
-        if len(self._left) < count:
-            self._left = secrets.token_urlsafe(FETCHED)
-        taken, self._left = self._left[:count], self._left[count:]
-        return taken
+        start, end = self._given, self._given + count
+        if end > len(self._letters):
+            self._letters, start, end = secrets.token_urlsafe(FETCHED), 0, count
+        self._given = end
+        return self._letters[start:end]
 
 
 _letters: Final = _Letters()

@@ -18,8 +18,9 @@ __all__ = ["Timed", "Wheel"]
 log: Final = logging.getLogger("shoal.engine")
 
 # Actions in one turn of the loop. A crowd that came at once is due at once, and thousands of pings in a row, with the
-# pongs that they bring, would hold up everybody: some 7 microseconds for each ping alone.
-AT_ONCE: Final = 64
+# pongs that they bring, would hold up everybody. So many are worth one system call (`fanout/writer.py`), and hold up
+# nobody for longer than a tenth of a millisecond or two.
+AT_ONCE: Final = 16
 # A timer of uvloop's has milliseconds.
 SHORTEST_PAUSE: Final = 0.001
 
@@ -65,14 +66,17 @@ class Wheel:
         return loop.time()
 
     def place(self, item: Timed, when: float) -> None:
-        """Call ``item.on_due`` at ``when``, or up to ``resolution`` later. Moves an item that is here already."""
+        """Call ``item.on_due`` at ``when``, or up to ``resolution`` later. Moves an item that is here already.
+
+        ``when`` comes from :meth:`now`, which learns of another event loop.
+        """
         slot = int(when / self.resolution) + 1
         if slot == item.slot:
             return
         if item.slot >= 0:
             self.remove(item)
-        now = self.now()
         if self._timer is None:
+            now = self.now()
             self._next = int(now / self.resolution)
             self._arm(now)
         if slot <= self._next:

@@ -171,7 +171,7 @@ class Ticker:
         outbox.add_packets(packets)
 
     def collect(self, outbox: Outbox, data: bytes) -> None:
-        """Write bytes to a connection that carries no session of its own, with what else this turn writes."""
+        """Write bytes that are framed already to one connection, with what else this turn writes."""
         if not outbox.pending:
             self._dirty.append(outbox)
             if not self._scheduled:
