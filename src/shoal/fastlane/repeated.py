@@ -28,7 +28,7 @@ from .polling import FastPolling, HeaderBlock, response_head
 __all__ = ["RepeatedPolling"]
 
 MAX_REPEATED: Final = 2048  # bytes of a header block that is kept for comparing
-MAX_COLLECTED: Final = 1024  # bytes of an answer; the writer has the same bound for what goes with others
+MAX_COLLECTED: Final = 4096  # bytes of an answer; the writer has the same bound for what goes with others
 LENGTH: Final = re.compile(rb"(?:^|\r\n)content-length:[\t ]*+([0-9]++)\r\n", re.IGNORECASE)
 PLAIN: Final = ord(MESSAGE)
 BETWEEN: Final = SEPARATOR.encode()
