@@ -202,9 +202,9 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Sort files by ORDER where they are dealt to several processes, with those that run alone at the end."""
+    """Sort files by ORDER where they are dealt to several processes, with those that run apart at the end."""
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: (_runs_alone(item), _place(item.nodeid)))
+        items.sort(key=lambda item: (_company(item), _place(item.nodeid)))
 
 
 def pytest_collection_finish() -> None:
@@ -217,16 +217,48 @@ def _place(nodeid: str) -> int:
     return max((len(prefix), number) for number, prefix in enumerate(ORDER) if nodeid.startswith(prefix))[1]
 
 
-def _runs_alone(item: pytest.Item) -> bool:
-    return item.get_closest_marker("alone") is not None
+def _company(item: pytest.Item) -> int:
+    """Beside whom it may run, and so is dealt: 0 is all others, 1 calm ones, 2 nobody."""
+    return 2 if item.get_closest_marker("alone") is not None else int(item.get_closest_marker("calm") is not None)
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Let a test that is marked "alone" wait until no other runs, and no other begin while it does.
+    """Let a test that is marked "alone" or "calm" wait until no other runs, and no other begin while it does; but calm
+    ones run side by side.
 
     That holds for all processes that test this tree. Outside of the time that faulthandler gives a test.
     """
-    with Path(__file__).open("rb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX if _runs_alone(item) else fcntl.LOCK_SH)
+    with _lock(Path(__file__)) as others, _lock(Path(__file__).parent) as calm:
+        if _company(item) == 1:
+            fcntl.flock(others, fcntl.LOCK_EX)
+            fcntl.flock(calm, fcntl.LOCK_SH)
+            fcntl.flock(others, fcntl.LOCK_UN)
+        else:
+            mode = fcntl.LOCK_EX if _company(item) else fcntl.LOCK_SH
+            fcntl.flock(others, mode)
+            while not _is_free(calm):
+                fcntl.flock(others, fcntl.LOCK_UN)  # whoever waits keeps no calm one from beginning beside another
+                fcntl.flock(calm, fcntl.LOCK_EX)
+                fcntl.flock(calm, fcntl.LOCK_UN)
+                fcntl.flock(others, mode)
         return (yield)
+
+
+def _is_free(lock: int) -> bool:
+    """Whether nobody has a lock. Whoever wants it has to own another one first."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    fcntl.flock(lock, fcntl.LOCK_UN)
+    return True

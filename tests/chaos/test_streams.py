@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.chaos.faults import Storm
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.calm  # its faults are to come when they should
 
 SEED = 267  # begins with a reload of the balancer: it is the longest fault
 LOSING_SEED = 177  # begins with a kill -9 of a node, and of the broker

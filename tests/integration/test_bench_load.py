@@ -103,7 +103,7 @@ TLS = [
 
 @pytest.mark.parametrize("arguments", TRAFFIC, ids=" ".join)
 def test_shoal_delivers_each_message_once_and_in_order(load: Path, shoal: ServerProcess, arguments: list[str]) -> None:
-    check(measure(load, shoal, *arguments, "--seconds", "0.5", "--warmup", "0.2", "--hold", "0.1"))
+    check(measure(load, shoal, *arguments, "--seconds", "0.25", "--warmup", "0.1", "--hold", "0.1"))
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def msgpack() -> Iterator[ServerProcess]:
 
 @pytest.mark.parametrize("arguments", MSGPACK, ids=" ".join)
 def test_the_same_over_msgpack(load: Path, msgpack: ServerProcess, arguments: list[str]) -> None:
-    check(measure(load, msgpack, *arguments, "--parser", "msgpack", "--seconds", "0.4", "--warmup", "0.1"))
+    check(measure(load, msgpack, *arguments, "--parser", "msgpack", "--seconds", "0.25", "--warmup", "0.1"))
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 def test_the_same_over_tls(load: Path, secure: ServerProcess, arguments: list[str]) -> None:
     if not OPENSSL.exists():
         missing("OpenSSL's headers are not installed")
-    result = measure(load, secure, *arguments, "--tls", "1", "--seconds", "0.4", "--warmup", "0.1")
+    result = measure(load, secure, *arguments, "--tls", "1", "--seconds", "0.25", "--warmup", "0.1")
     check(result)
     assert result["tls"] == 1
 

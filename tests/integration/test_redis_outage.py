@@ -24,7 +24,7 @@ NODES = 4
 PACE = 0.01  # seconds from one message of a client to its next
 AWAY = 5.0  # seconds that the broker is away
 
-pytestmark = pytest.mark.alone  # "all links are back within a second" is a statement on an idle machine
+pytestmark = pytest.mark.calm  # "all links are back within a second" is a statement on a machine with little to do
 
 
 @pytest.fixture

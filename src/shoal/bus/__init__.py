@@ -45,13 +45,15 @@ def open_bus(url: str, *, limits: BusLimits = DEFAULT_LIMITS, options: LogOption
 def _open_redis(url: str, limits: BusLimits) -> Bus:
     with _driver(url):
         from .redis import RedisBus  # noqa: PLC0415 - an extra
-    return RedisBus(url, limits=limits)
+
+        return RedisBus(url, limits=limits)
 
 
 def _open_streams(url: str, options: LogOptions, limits: BusLimits) -> Bus:
     with _driver(url):
         from .redis_streams import RedisStreamsBus  # noqa: PLC0415 - an extra
-    return RedisStreamsBus(url, options, limits=limits)
+
+        return RedisStreamsBus(url, options, limits=limits)
 
 
 @contextlib.contextmanager

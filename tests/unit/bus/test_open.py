@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from shoal.bus import BusLimits, MemoryBus, open_bus
 from shoal.bus.base import BACKOFF_MAX, BUFFER_BYTES, encode_channel, prefix_in_database
 from shoal.bus.redis import RedisBus, longest_pause
-from shoal.bus.redis_url import Endpoint
+from shoal.bus.redis_url import Endpoint, read_by_driver, read_plainly
 from shoal.bus.redis_wire import encode_command, reason_of
 from shoal.errors import ConfigurationError
 
@@ -90,6 +90,26 @@ def test_a_url_is_read_as_everywhere(url: str, host: str, port: int, login: tupl
     assert (endpoint.host, endpoint.port, endpoint.login) == (host, port, login)
     assert endpoint.label.startswith("redis://")
     assert "@" not in endpoint.label
+
+
+HOSTS = st.sampled_from(["h", "a.b-c", "10.0.0.1", "-", ".", "..", "H", "h%20", "h_", "ü", "[::1]", "", "me@h"])
+PORTS = st.sampled_from(["", ":", ":0", ":1", ":01", ":6379", ":65535", ":65536", ":99999", ":100000", ":١", ":x"])
+TAILS = st.sampled_from(["", "/", "//", "/0", "/00", "/3", "/10/", "/x", "/-1", "/١", "?db=1", "/1?", "/1#", "/1\n"])
+
+
+@given(st.sampled_from(["redis://", "rediss://", "REDIS://", " redis://"]), HOSTS, PORTS, TAILS)
+def test_the_short_cut_reads_a_url_as_redis_py(scheme: str, host: str, port: str, tail: str) -> None:
+    """What the short cut reads, it reads alike."""
+    url = f"{scheme}{host}{port}{tail}"
+    plainly = read_plainly(url)
+    assert plainly is None or plainly == read_by_driver(url)
+
+
+def test_a_plain_url_needs_no_redis_py() -> None:
+    """A host with a port and a database is read without what takes as long to import as all of Shoal."""
+    program = "import sys, shoal.bus as bus; bus.open_bus('redis://h:6379/2'); print({'redis'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout == "set()\n"
 
 
 def test_a_missing_driver_names_the_extra() -> None:
