@@ -1,7 +1,7 @@
 """The options as keyword arguments for type checkers and editors, written from the settings: ``src/shoal/options.py``.
 
 ``make generate`` writes it; ``tests/test_options.py`` compares. Names, types, defaults and words are those of
-:mod:`shoal.settings`, and for what ``run()`` takes those of :func:`shoal.fastlane.serving.run`. An option that is a
+:mod:`shoal.settings`, and for what ``run()`` takes those of :func:`shoal.serving.run.run`. An option that is a
 tuple there is given as anything that can be walked over, or as one text.
 """
 
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from shoal.fastlane import serving
+from shoal.serving import run as serving
 from shoal.settings import EngineSettings, ServerSettings
 
 FILE = Path(__file__).resolve().parent.parent / "src" / "shoal" / "options.py"
@@ -25,7 +25,7 @@ WIDTH = 120
 HEAD = f'''\
 """What :class:`shoal.Server`, :class:`shoal.Engine` and their ``run`` take as keyword arguments, for type checkers.
 
-Made by `{COMMAND}` from :mod:`shoal.settings` and :mod:`shoal.fastlane.serving`, which read and
+Made by `{COMMAND}` from :mod:`shoal.settings` and :mod:`shoal.serving.run`, which read and
 check them; do not edit.
 """
 

@@ -28,8 +28,8 @@ import typer
 import shoal
 import shoal.testing
 from shoal.cli.app import COMMANDS, app
-from shoal.fastlane import serving
 from shoal.server.remote import DescriptionList, SocketDescription
+from shoal.serving import run as serving
 from shoal.settings import EngineSettings, ServerSettings
 from shoal.testing import ClockLoop, TestServer, run
 

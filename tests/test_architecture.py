@@ -25,8 +25,9 @@ FLOORS = (
     ("fanout",),
     ("http",),
     ("engine",),
-    ("asgi",),  # one way in: any ASGI server
-    ("fastlane",),  # the other: uvicorn's own connections
+    ("fastlane",),  # one way in: uvicorn's own connections
+    ("asgi",),  # the other: any ASGI server
+    ("serving",),  # runs uvicorn with either
     ("bus",),
     ("cluster",),
     ("handlers",),
@@ -43,7 +44,7 @@ FLOORS = (
 HEIGHT = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
 
 # Neighbours that the order alone would allow.
-SESSIONS = {"fanout", "http", "engine", "asgi", "fastlane"}
+SESSIONS = {"fanout", "http", "engine", "fastlane", "asgi", "serving"}
 FORBIDDEN = {
     "bus": SESSIONS,
     "cluster": SESSIONS,
@@ -94,10 +95,8 @@ ORDER = {
         "polling",
         "repeated",
         "first_bytes",
-        "listening",
-        "tls",
-        "serving",
     ),
+    "serving": ("listening", "tls", "run"),
     "handlers": ("events", "runners", "registry", "listeners", "rate_limit", "threads", "stacks", "watchdog"),
     "adapter": (
         "codec",

@@ -10,8 +10,8 @@ import pytest
 from tests import options
 
 from shoal import Engine, Server
-from shoal.fastlane import serving
 from shoal.options import EngineOptions, RunOptions, ServerOptions
+from shoal.serving import run as serving
 from shoal.settings import EngineSettings, ServerSettings
 
 

@@ -1,6 +1,6 @@
 """What :class:`shoal.Server`, :class:`shoal.Engine` and their ``run`` take as keyword arguments, for type checkers.
 
-Made by `make generate` from :mod:`shoal.settings` and :mod:`shoal.fastlane.serving`, which read and
+Made by `make generate` from :mod:`shoal.settings` and :mod:`shoal.serving.run`, which read and
 check them; do not edit.
 """
 

@@ -6,7 +6,7 @@ This is what `shoal serve` does, without the command line. It knows no applicati
 import importlib
 import sys
 
-from shoal.fastlane.serving import run
+from shoal.serving.run import run
 
 if __name__ == "__main__":
     name, port, *pem = sys.argv[1:]

@@ -11,7 +11,7 @@ import pytest
 PROGRAM = """
 import os, resource, signal
 from shoal import Server
-from shoal.fastlane.serving import run
+from shoal.serving.run import run
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -28,7 +28,7 @@ from tests.docs.snippets import HELPERS, PROGRAMS, ROOT, Program, pages
 from tests.requirements import need
 
 from shoal import Engine, Server
-from shoal.fastlane.serving import engine_of
+from shoal.serving.run import engine_of
 from shoal.testing import run
 
 

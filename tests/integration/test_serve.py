@@ -23,7 +23,7 @@ from websockets.asyncio.client import ClientConnection, connect, unix_connect
 from websockets.exceptions import ConnectionClosed
 
 from shoal import ConfigurationError, Engine, Server
-from shoal.fastlane import serving
+from shoal.serving import run as serving
 
 WAIT = 20.0
 

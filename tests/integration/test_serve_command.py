@@ -23,7 +23,7 @@ from websockets.exceptions import ConnectionClosed
 
 from shoal.cli import main
 from shoal.errors import ConfigurationError
-from shoal.fastlane.listening import listen, reserve
+from shoal.serving.listening import listen, reserve
 
 SHOP = """
 import os, sys

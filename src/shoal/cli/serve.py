@@ -239,7 +239,7 @@ def serve_here(
     logging.basicConfig(level=job.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
 
     from ..asgi.lifespan import WithServers  # noqa: PLC0415
-    from ..fastlane import serving  # noqa: PLC0415
+    from ..serving import run as serving  # noqa: PLC0415
     from .loading import servers  # noqa: PLC0415
 
     # One that is mounted would begin with its first request, and until then know no other node.
@@ -262,8 +262,8 @@ def serve_here(
 def _serve_reloaded(job: Job, watch: Any) -> None:
     from dataclasses import replace  # noqa: PLC0415
 
-    from ..fastlane.tls import check_certificate  # noqa: PLC0415
     from ..local.reload import check_watch, run_reloaded  # noqa: PLC0415
+    from ..serving.tls import check_certificate  # noqa: PLC0415
 
     check_watch(watch)
     check_certificate(job.tls)
@@ -274,9 +274,9 @@ def _serve_reloaded(job: Job, watch: Any) -> None:
 def _serve_workers(job: Job, count: int) -> None:
     from dataclasses import replace  # noqa: PLC0415
 
-    from ..fastlane.listening import reserve  # noqa: PLC0415
-    from ..fastlane.tls import check_certificate  # noqa: PLC0415
     from ..local.workers import run_workers  # noqa: PLC0415
+    from ..serving.listening import reserve  # noqa: PLC0415
+    from ..serving.tls import check_certificate  # noqa: PLC0415
 
     check_certificate(job.tls)
     with contextlib.ExitStack() as stack:
@@ -289,7 +289,7 @@ def _serve_workers(job: Job, count: int) -> None:
 
 @contextlib.contextmanager
 def _listening(job: Job) -> Iterator[socket.socket]:
-    from ..fastlane.listening import listen, listen_unix  # noqa: PLC0415
+    from ..serving.listening import listen, listen_unix  # noqa: PLC0415
 
     with listen_unix(job.uds) if job.uds is not None else listen(job.host, job.port) as listener:
         yield listener

@@ -66,8 +66,8 @@ def look(job: Job) -> bytes:
 
 def work(job: Job, control: socket.socket) -> None:
     """Serve until SIGINT or SIGTERM, or until nobody has the other end of ``control``."""
-    from ..fastlane.listening import listen  # noqa: PLC0415
     from ..local.workers import ALONE, joins_nobody  # noqa: PLC0415
+    from ..serving.listening import listen  # noqa: PLC0415
     from .loading import servers  # noqa: PLC0415
     from .serve import load, serve_here  # noqa: PLC0415
 

@@ -144,13 +144,13 @@ class Engine(BaseEngine[EngineSettings]):
         await self._app(scope, receive, send)
 
     def run(self, host: str = "127.0.0.1", port: int = 8000, **options: Unpack[RunOptions]) -> None:
-        """Serve until SIGINT or SIGTERM, under uvicorn with the fast lane. See :func:`.serving.run`."""
-        from ..fastlane.serving import run  # noqa: PLC0415 - uvicorn is needed only here
+        """Serve until SIGINT or SIGTERM, under uvicorn with the fast lane. See :func:`shoal.serving.run.run`."""
+        from ..serving.run import run  # noqa: PLC0415 - uvicorn is needed only here
 
         run(self, host=host, port=port, **options)
 
     async def serve(self, host: str = "127.0.0.1", port: int = 8000, **options: Unpack[RunOptions]) -> None:
-        """As :meth:`run`, on the loop that runs, until it is cancelled. See :func:`shoal.fastlane.serving.serve`."""
-        from ..fastlane.serving import serve  # noqa: PLC0415 - uvicorn is needed only here
+        """As :meth:`run`, on the loop that runs, until it is cancelled. See :func:`shoal.serving.run.serve`."""
+        from ..serving.run import serve  # noqa: PLC0415 - uvicorn is needed only here
 
         await serve(self, host=host, port=port, **options)

@@ -27,12 +27,12 @@ from ..asgi.lifespan import WithServers
 from ..engine.base import BaseEngine
 from ..engine.stats import EngineStats
 from ..errors import ConfigurationError
+from ..fastlane.bounded_http import BoundedHttp
+from ..fastlane.first_bytes import FirstBytesProtocol
+from ..fastlane.upgrade import UpgradeProtocol
 from ..settings import EngineSettings
-from .bounded_http import BoundedHttp
-from .first_bytes import FirstBytesProtocol
 from .listening import BACKLOG, listen, listen_unix
 from .tls import check_certificate
-from .upgrade import UpgradeProtocol
 
 __all__ = ["run", "serve"]
 

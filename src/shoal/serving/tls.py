@@ -18,7 +18,7 @@ FILES: Final = ("ssl_certfile", "ssl_keyfile", "ssl_ca_certs")
 
 
 def check_certificate(tls: Mapping[str, Any]) -> None:
-    """Raise if TLS cannot be had with these arguments of :func:`.serving.run`. An empty mapping is no TLS.
+    """Raise if TLS cannot be had with these arguments of :func:`shoal.serving.run.run`. An empty mapping is no TLS.
 
     Raises:
         ConfigurationError: A file is missing or does not fit the others, a key cannot be decrypted, a number is none.
