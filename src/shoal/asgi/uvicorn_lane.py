@@ -1,14 +1,15 @@
-"""WebSockets of stock uvicorn: frames of our own in place of ASGI's ``send``, and all the rest as on any ASGI server.
+"""WebSockets of stock uvicorn, ``uvicorn app:io``: its transport taken over, once it has answered the handshake.
 
-``uvicorn app:io`` hands an application a bound method of its protocol as ``send``. Each call of it frames one message,
-compresses it where the client offered that, and writes it: ten messages of one turn are ten system calls to one
-client, and a broadcast is framed anew for each. Where that protocol is the one around `websockets`' sans-I/O machine,
-its default of today, what has to be sent is framed once and goes to its transport, as one write. Frames without
-compression are legal whatever was negotiated (RFC 7692 section 6), and do not get into uvicorn's own, which it writes
-whole. Reading, pings and the closing handshake stay uvicorn's.
+uvicorn hands an application bound methods of its protocol as ``receive`` and ``send``. Through them each message costs
+a queue, a task's wake-up, and reading that is paused and resumed; each that is sent is framed and written for itself.
+Where that protocol is the one around `websockets`' sans-I/O machine, its default of today, its transport gets another
+one: the fast lane, which goes on with the same machine. uvicorn hears of the end, and its application's call waits for
+it. Compression is understood where the client offered it, and not used unless ``per_message_deflate`` is on: frames
+without it are legal whatever was negotiated (RFC 7692 section 6).
 
-Behind middleware that brings a ``send`` of its own, under another server, or when the protocol looks different, there
-is :class:`.websocket_lane.AsgiLane`, its plain twin: ``tests/unit/asgi/test_uvicorn_lane.py`` compares both.
+Behind middleware that brings a ``receive`` or ``send`` of its own, under another server, or when the protocol looks
+different, there is :class:`.websocket_lane.AsgiLane`, its plain twin: ``tests/unit/asgi/test_uvicorn_lane.py`` compares
+both.
 """
 
 from __future__ import annotations
@@ -20,76 +21,84 @@ from typing import Any, Final
 from websockets.protocol import OPEN
 
 from ..engine.context import EngineContext
+from ..engine.lane import MESSAGE_TOO_BIG
+from ..fastlane.websocket import FastLane
 from ..http.request import Request
-from ..protocol.frames import text_frame
-from .websocket_lane import AsgiLane
 
-__all__ = ["UvicornLane", "choose_lane"]
+__all__ = ["UvicornLane", "take_over"]
 
 MODULE: Final = "uvicorn.protocols.websockets.websockets_sansio_impl"
-PARTS: Final = ("close_sent", "conn", "transport", "writable")
+PARTS: Final = ("close_sent", "conn", "connections", "frames", "queue", "read_paused", "transport", "writable")
 
 
-def choose_lane(context: EngineContext, request: Request, send: Any) -> AsgiLane:
-    """A lane for a WebSocket that was accepted: by way of uvicorn's transport where that can be had."""
-    protocol: Any = getattr(send, "__self__", None)
-    kind = getattr(sys.modules.get(MODULE), "WebSocketsSansIOProtocol", None)
-    if kind is not None and type(protocol) is kind and all(hasattr(protocol, part) for part in PARTS):
-        wants_deflate = context.settings.per_message_deflate and protocol.conn.extensions
-        if not wants_deflate and not request.wants_base64:
-            return UvicornLane(context, send, protocol)
-    lane = AsgiLane(context, send)
-    lane.text_only = request.wants_base64
+def take_over(context: EngineContext, request: Request, receive: Any, send: Any) -> UvicornLane | None:
+    """A lane on uvicorn's transport for a WebSocket that was just accepted, if that can be had."""
+    protocol = _protocol_of(receive, send)
+    if protocol is None:
+        return None
+    # A client that sends before it was answered breaks the protocol (RFC 6455 section 4.1): uvicorn has read that.
+    if protocol.frames or protocol.read_paused or not protocol.queue.empty() or not protocol.writable.is_set():
+        return None
+    if protocol.conn.state is not OPEN or protocol.close_sent or protocol.transport.is_closing():
+        return None
+    lane = UvicornLane(context, protocol)
+    lane.accept(request)
+    protocol.transport.set_protocol(lane)
     return lane
 
 
-class UvicornLane(AsgiLane):
+def _protocol_of(receive: Any, send: Any) -> Any:
+    """uvicorn's protocol, if both are methods of one that looks as expected."""
+    protocol = getattr(send, "__self__", None)
+    kind = getattr(sys.modules.get(MODULE), "WebSocketsSansIOProtocol", None)
+    if kind is None or type(protocol) is not kind or getattr(receive, "__self__", None) is not protocol:
+        return None
+    return protocol if all(hasattr(protocol, part) for part in PARTS) else None
+
+
+class UvicornLane(FastLane):
     """One WebSocket on uvicorn's transport.
 
     Args:
         context: Of the engine whose session it carries.
-        send: ASGI's; for the close frame.
-        protocol: uvicorn's, whose method ``send`` is.
+        protocol: uvicorn's.
     """
 
-    framed = True
+    __slots__ = ("_ended", "_uvicorn")
 
-    def __init__(self, context: EngineContext, send: Any, protocol: Any) -> None:
-        super().__init__(context, send)
-        self._protocol = protocol
-        self._held = False
-        """Whether the outbox holds until uvicorn's transport takes more."""
+    def __init__(self, context: EngineContext, protocol: Any) -> None:
+        super().__init__(context, protocol.transport, protocol.connections, protocol.conn)
+        # In its place: at a shutdown only this lane knows what was sent.
+        self._connections.discard(protocol)
+        self._uvicorn = protocol
+        self.framed: bool = not (context.settings.per_message_deflate and protocol.conn.extensions)
+        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # The session has pings of its own; in older versions uvicorn's have none.
+        getattr(protocol, "stop_keepalive", _nothing)()
 
-    def write(self, data: Any) -> None:
-        protocol = self._protocol
-        transport = protocol.transport
-        if protocol.conn.state is OPEN and not protocol.close_sent and not transport.is_closing():
-            transport.write(data)
-            if not protocol.writable.is_set():
-                self._wait_until_writable()
+    async def run(self) -> None:
+        """Wait for the end of the connection."""
+        try:
+            await self._ended
+        finally:
+            if self._ended.cancelled():  # uvicorn waits for nobody any more
+                self._transport.abort()
 
-    def send_packet(self, packet: str) -> None:
-        self.write(text_frame(packet.encode()))
+    def _deliver(self, payload: bytes) -> None:
+        # What takes the short cut has been looked at; uvicorn's bound, which the machine has, is another one.
+        if len(payload) > self.context.settings.max_payload:
+            self.context.stats.too_large += 1
+            self.start_close(MESSAGE_TOO_BIG)
+        else:
+            super()._deliver(payload)
 
-    def _wait_until_writable(self) -> None:
-        """The transport's buffer is full: hold, until uvicorn's protocol may write again."""
-        if self.connection is not None and self.receive == self.connection.receive_text:
-            self.connection.outbox.block()
-            self._held = True
-            self._wake()
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._connections.add(self._uvicorn)  # it takes itself out
+        self._uvicorn.connection_lost(exc)
+        if not self._ended.done():
+            self._ended.set_result(None)
 
-    async def _write_out(self) -> None:
-        writable: asyncio.Event = self._protocol.writable
-        while not self._closing:
-            if not self._held:
-                self._wakeup = asyncio.get_running_loop().create_future()
-                await self._wakeup
-            await writable.wait()
-            if self._held:
-                self._held = False
-                self._unblock()
 
-    @property
-    def buffered(self) -> int:
-        size: int = self._protocol.transport.get_write_buffer_size()
-        return size
+def _nothing() -> None:
+    """There is no keepalive to stop."""

@@ -15,7 +15,8 @@ from ..engine.websocket import begin, find_session
 from ..http.request import Request
 from ..http.responses import Response
 from .forward import forward_websocket
-from .uvicorn_lane import choose_lane
+from .uvicorn_lane import take_over
+from .websocket_lane import AsgiLane
 
 __all__ = ["serve_websocket"]
 
@@ -41,7 +42,13 @@ async def serve_websocket(engine: BaseEngine[Any], scope: Any, receive: Any, sen
     headers = [(name.encode("latin-1", "replace"), value.encode("latin-1", "replace")) for name, value in extra]
     headers += proof_headers(request)
     await send({"type": "websocket.accept", "subprotocol": request.subprotocol, "headers": headers})
-    lane = choose_lane(engine.context, request, send)
+    taken = take_over(engine.context, request, receive, send)
+    if taken is not None:
+        begin(engine, taken, request, found)
+        await taken.run()
+        return
+    lane = AsgiLane(engine.context, send)
+    lane.text_only = request.wants_base64
     begin(engine, lane, request, found)
     await lane.run(receive)
 

@@ -1,4 +1,4 @@
-"""The way past uvicorn's `send` gives each client the messages that `send` gives it, in the same order."""
+"""A lane on uvicorn's transport and one behind ASGI's `receive` and `send`: the same messages, the same ends."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ import pytest
 import uvicorn
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.fanout.recording import unframe
 from tests.unit.fastlane.test_websocket import Transport
 from tests.unit.fuzz import examples
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
+from websockets.client import ClientProtocol
+from websockets.extensions.permessage_deflate import PerMessageDeflate
+from websockets.frames import Frame, Opcode
+from websockets.protocol import OPEN
+from websockets.uri import parse_uri
 
 from shoal import Engine
-from shoal.asgi.uvicorn_lane import UvicornLane, choose_lane
+from shoal.asgi.uvicorn_lane import UvicornLane, take_over
 from shoal.asgi.websocket_lane import AsgiLane
 from shoal.engine.base import BaseEngine
 from shoal.http.request import Request
@@ -35,11 +39,15 @@ class Wire(Transport):
     def __init__(self) -> None:
         super().__init__()
         self.writes: list[bytes] = []
+        self.protocol: Any = None
 
     def write(self, data: bytes) -> None:
         assert not self.closing
         super().write(data)
         self.writes.append(data)
+
+    def set_protocol(self, protocol: Any) -> None:
+        self.protocol = protocol
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return ("192.0.2.7", 4711) if name in ("peername", "sockname") else default
@@ -48,37 +56,74 @@ class Wire(Transport):
 class Harness:
     """One WebSocket of stock uvicorn, with a session on it; behind a `send` that is not uvicorn's, or not."""
 
-    def __init__(self, *, behind: bool, fields: tuple[str, ...] = (), **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        behind: bool,
+        fields: tuple[str, ...] = (),
+        query: str = "EIO=4&transport=websocket",
+        early: bytes = b"",
+        **options: Any,
+    ) -> None:
+        own = {name: options.pop(name) for name in ("ws_ping_interval", "ws_ping_timeout") if name in options}
         self.engine = Engine(path="/engine.io/", **options)
         self.sessions: list[Any] = []
         self.reasons: list[str] = []
+        self.got: list[str | bytes] = []
+        self.state = ServerState()
         self.engine.on("connect")(self.sessions.append)
+        self.engine.on("message")(lambda session, data: self.got.append(data))
         self.engine.on("disconnect")(lambda session, reason: self.reasons.append(reason))
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
-            async def own(message: Any) -> None:
+            async def another(message: Any) -> None:
                 await send(message)
 
-            await self.engine(scope, receive, own if behind else send)
+            await self.engine(scope, receive, another if behind else send)
 
-        config = uvicorn.Config(app, log_config=None, lifespan="off", ws_ping_interval=None)
+        config = uvicorn.Config(app, log_config=None, lifespan="off", **({"ws_ping_interval": None} | own))
         self.wire = Wire()
-        self.protocol: Any = WebSocketsSansIOProtocol(config, ServerState(), {}, asyncio.get_running_loop())
+        self.uvicorns: Any = WebSocketsSansIOProtocol(config, self.state, {}, asyncio.get_running_loop())
+        self.wire.protocol = self.uvicorns
         self.protocol.connection_made(self.wire)
-        head = "\r\n".join(["GET /engine.io/?EIO=4&transport=websocket HTTP/1.1", *FIELDS, *fields, "", ""])
-        self.protocol.data_received(head.encode())
+        head = "\r\n".join([f"GET /engine.io/?{query} HTTP/1.1", *FIELDS, *fields, "", ""])
+        self.protocol.data_received(head.encode() + early)
+
+    @property
+    def protocol(self) -> Any:
+        """Whose the transport is at the moment."""
+        return self.wire.protocol
 
     @property
     def lane(self) -> Any:
         return self.sessions[0].lane
 
+    def lose(self, exc: Exception | None = None) -> None:
+        """The connection is gone, as the event loop tells it."""
+        self.protocol.connection_lost(exc)
+
     def messages(self) -> list[str | bytes]:
         """What the client was sent behind the answer to its handshake and the OPEN packet."""
+        return self.messages_and_pongs()[0]
+
+    def messages_and_pongs(self) -> tuple[list[str | bytes], list[bytes]]:
         answer, _, frames = self.wire.written.partition(b"\r\n\r\n")
         assert answer.startswith(b"HTTP/1.1 101 "), answer
-        first, *rest = unframe(frames)
-        assert str(first).startswith("0{")
-        return rest
+        end = ClientProtocol(parse_uri("ws://x/"), state=OPEN, max_size=None)
+        if b"permessage-deflate" in answer:
+            end.extensions = [PerMessageDeflate(False, False, 12, 12)]
+        end.receive_data(frames)
+        assert end.parser_exc is None
+        messages: list[str | bytes] = []
+        pongs = []
+        for event in end.events_received():
+            assert isinstance(event, Frame)
+            if event.opcode is Opcode.PONG:
+                pongs.append(bytes(event.data))
+            else:
+                messages.append(bytes(event.data).decode() if event.opcode is Opcode.TEXT else bytes(event.data))
+        assert str(messages[0]).startswith("0{")
+        return messages[1:], pongs
 
 
 async def settle() -> None:
@@ -87,46 +132,108 @@ async def settle() -> None:
 
 
 TEXTS = st.one_of(st.text(max_size=20), st.sampled_from(["x" * 125, "x" * 126, "é" * 70_000]))
+DATA = st.one_of(TEXTS, st.binary(max_size=200))
 ACTIONS = st.one_of(
-    st.tuples(st.just("send"), st.one_of(TEXTS, st.binary(max_size=200))),
+    st.tuples(st.just("send"), DATA),
+    st.tuples(st.just("receive"), DATA),
+    st.tuples(st.just("receive"), DATA),
+    st.tuples(st.just("receive in fragments"), st.binary(min_size=3, max_size=50)),
+    st.tuples(st.just("receive in two reads"), st.binary(min_size=1, max_size=50)),
+    st.tuples(st.just("receive compressed"), st.binary(max_size=50)),
+    st.tuples(st.just("ping"), st.binary(max_size=8)),
     st.tuples(st.sampled_from(["pause", "resume", "turn"]), st.none()),
 )
 
 
-async def play(actions: list[tuple[str, Any]], behind: bool) -> tuple[type, list[str | bytes]]:
-    """The lane that there was, and what the client has after all that."""
-    harness = Harness(behind=behind)
+def frame(data: str | bytes) -> bytes:
+    """One message of a client, as one frame."""
+    if isinstance(data, str):
+        return Frame(Opcode.TEXT, b"4" + data.encode("utf-8", "surrogatepass")).serialize(mask=True)
+    return Frame(Opcode.BINARY, data).serialize(mask=True)
+
+
+def compressed(data: bytes) -> bytes:
+    return Frame(Opcode.BINARY, data).serialize(mask=True, extensions=[PerMessageDeflate(False, False, 12, 12)])
+
+
+async def act(harness: Harness, action: str, argument: Any) -> None:
+    wire = harness.wire
+    if action == "send":
+        harness.sessions[0].send(argument)
+    elif action == "pause":
+        harness.protocol.pause_writing()
+    elif action == "resume":
+        harness.protocol.resume_writing()
+    elif action == "turn":
+        await settle()
+    else:
+        if action == "receive":
+            pieces = [frame(argument)]
+        elif action == "receive compressed":
+            pieces = [compressed(argument)]
+        elif action == "ping":
+            pieces = [Frame(Opcode.PING, argument).serialize(mask=True)]
+        elif action == "receive in two reads":
+            whole = frame(argument)
+            pieces = [whole[:3], whole[3:]]
+        else:
+            opcodes = (Opcode.BINARY, Opcode.CONT, Opcode.CONT)
+            pieces = [
+                Frame(opcode, argument[number::3], fin=number == 2).serialize(mask=True)
+                for number, opcode in enumerate(opcodes)
+            ]
+        for piece in pieces:
+            for _ in range(200):  # uvicorn pauses reading until its application has asked for more
+                if wire.reading:
+                    break
+                await asyncio.sleep(0)
+            harness.protocol.data_received(piece)
+
+
+def received(actions: list[tuple[str, Any]]) -> list[str | bytes]:
+    """What the server has of a client's messages."""
+    found: list[str | bytes] = []
+    for action, argument in actions:
+        if action == "receive in fragments":
+            found.append(b"".join(argument[number::3] for number in range(3)))
+        elif action.startswith("receive"):
+            found.append(argument)
+    return found
+
+
+async def play(actions: list[tuple[str, Any]], behind: bool) -> tuple[type, list[Any], list[Any], list[bytes]]:
+    """The lane that there was, what the client has after all that, what the server has, and the pongs."""
+    harness = Harness(behind=behind, fields=(DEFLATE,))
     await settle()
     for action, argument in actions:
-        if action == "send":
-            harness.sessions[0].send(argument)
-        elif action == "pause":
-            harness.protocol.pause_writing()
-        elif action == "resume":
-            harness.protocol.resume_writing()
-        else:
-            await settle()
+        await act(harness, action, argument)
+    await settle()
     harness.protocol.resume_writing()
     await settle()
     kind = type(harness.lane)
-    harness.protocol.connection_lost(None)
+    harness.lose()
     await settle()
     await harness.engine.close()
     assert harness.reasons == ["transport close"]
-    return kind, harness.messages()
+    assert not harness.state.connections
+    assert not harness.state.tasks
+    messages, pongs = harness.messages_and_pongs()
+    return kind, messages, harness.got, pongs
 
 
-@settings(max_examples=examples(60))
+@settings(max_examples=examples(80))
 @given(st.lists(ACTIONS, max_size=12))
-def test_every_message_comes_as_it_comes_through_send(actions: list[tuple[str, Any]]) -> None:
-    """Whole, in order, none twice; whether the client reads or not."""
+def test_every_message_comes_as_it_comes_through_asgi(actions: list[tuple[str, Any]]) -> None:
+    """Whole, in order, none twice, in both directions; whether the client reads or not."""
 
     async def check() -> None:
-        plain, expected = await play(actions, behind=True)
-        short, got = await play(actions, behind=False)
+        plain, *expected = await play(actions, behind=True)
+        short, *got = await play(actions, behind=False)
         assert (plain, short) == (AsgiLane, UvicornLane)
         sent = [data if isinstance(data, bytes) else "4" + data for kind, data in actions if kind == "send"]
-        assert got == expected == sent
+        assert got[:2] == expected[:2] == [sent, received(actions)]
+        # Of pongs that a client does not read only the last one waits for it, which RFC 6455 section 5.5.3 allows.
+        assert got[2] == expected[2] or any(action == "pause" for action, _ in actions)
 
     run(check())
 
@@ -137,24 +244,47 @@ def test_a_turn_is_one_write_and_is_not_compressed() -> None:
     async def check() -> None:
         harness = Harness(behind=False, fields=(DEFLATE,))
         await settle()
-        assert harness.protocol.conn.extensions
+        assert harness.uvicorns.conn.extensions
         before = len(harness.wire.writes)
-        harness.lane.write(b"\x81\x02hi" + b"\x81\x02ho")
+        harness.sessions[0].outbox.write(b"\x81\x02hi" + b"\x81\x02ho")
         assert harness.wire.writes[before:] == [b"\x81\x02hi\x81\x02ho"]
+        harness.lose()
         await harness.engine.close()
         await settle()
 
     run(check())
 
 
-@pytest.mark.parametrize("wanted", [True, False])
-def test_compression_that_is_asked_for_is_uvicorns(wanted: bool) -> None:
-    """With `per_message_deflate` on, and a client that offers it, messages go through `send`."""
+@pytest.mark.parametrize("offered", [True, False])
+def test_compression_that_is_asked_for_is_used(offered: bool) -> None:
+    """With `per_message_deflate` on, and a client that offers it."""
 
     async def check() -> None:
-        harness = Harness(behind=False, fields=(DEFLATE,) if wanted else (), per_message_deflate=True)
+        harness = Harness(behind=False, fields=(DEFLATE,) if offered else (), per_message_deflate=True)
         await settle()
-        assert type(harness.lane) is (AsgiLane if wanted else UvicornLane)
+        assert type(harness.lane) is UvicornLane
+        assert harness.sessions[0].outbox.framed is not offered
+        before = len(harness.wire.written)
+        harness.sessions[0].send("x" * 5_000)
+        await settle()
+        assert (len(harness.wire.written) - before < 500) is offered
+        assert harness.wire.written[before] == (0xC1 if offered else 0x81)
+        harness.lose()
+        await harness.engine.close()
+        await settle()
+
+    run(check())
+
+
+def test_a_client_that_takes_no_binary_gets_base64() -> None:
+    async def check() -> None:
+        harness = Harness(behind=False, query="EIO=4&transport=websocket&b64=1")
+        await settle()
+        assert type(harness.lane) is UvicornLane
+        harness.sessions[0].send(b"\x01\x02")
+        await settle()
+        assert harness.messages() == ["bAQI="]
+        harness.lose()
         await harness.engine.close()
         await settle()
 
@@ -168,8 +298,8 @@ def test_a_client_that_does_not_read_is_held_and_bounded() -> None:
         harness = Harness(behind=False, max_outbox=10_000)
         await settle()
         session = harness.sessions[0]
-        harness.protocol.pause_writing()
         session.send("the last that the transport takes")
+        harness.protocol.pause_writing()
         assert not session.outbox.writable
         before = len(harness.wire.written)
         for _ in range(11):
@@ -178,59 +308,33 @@ def test_a_client_that_does_not_read_is_held_and_bounded() -> None:
         assert harness.engine.outbox_stats.overflows == 1
         await settle()
         assert harness.reasons == ["transport error"]
+        assert harness.wire.aborted
+        harness.lose()
         await harness.engine.close()
         await settle()
 
     run(check())
 
 
-def test_a_client_that_reads_again_before_the_lane_runs_is_not_held_for_ever() -> None:
-    """The transport is full and empty again before the task that waits for it has had its first turn."""
+@pytest.mark.parametrize("behind", [True, False])
+@pytest.mark.parametrize("fragments", [1, 3])
+def test_a_message_above_the_bound_is_refused(behind: bool, fragments: int) -> None:
+    """With 1009. uvicorn's own bound, `ws_max_size`, is larger."""
 
     async def check() -> None:
-        harness = Harness(behind=False)
-        lanes: list[Any] = []
-        start_session = UvicornLane.start_session
-
-        def at_once(lane: Any, session: Any, packet: str) -> None:
-            start_session(lane, session, packet)
-            lanes.append(lane)
-            harness.protocol.pause_writing()
-            session.send("one")
-            session.send("two")
-            harness.protocol.resume_writing()
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(UvicornLane, "start_session", at_once)
-            await settle()
-        assert lanes
-        assert harness.messages() == ["4one", "4two"]
-        await harness.engine.close()
+        harness = Harness(behind=behind, max_payload=1_000)
         await settle()
-
-    run(check())
-
-
-@pytest.mark.parametrize("end", ["close", "shutdown", "lost"])
-def test_after_its_end_nothing_is_written(end: str) -> None:
-    """The client closed, uvicorn stops, or the connection is gone: frames behind a close frame are an error."""
-
-    async def check() -> None:
-        harness = Harness(behind=False)
+        for number in range(fragments):
+            opcode, fin = Opcode.CONT if number else Opcode.BINARY, number == fragments - 1
+            harness.protocol.data_received(Frame(opcode, b"x" * 999, fin=fin).serialize(mask=True))
+        if fragments == 1:
+            harness.protocol.data_received(frame(b"x" * 1_001))
         await settle()
-        lane = harness.lane
-        if end == "close":
-            harness.protocol.data_received(CLOSE)
-        elif end == "shutdown":
-            harness.protocol.shutdown()
-        else:
-            harness.protocol.connection_lost(ConnectionResetError())
-            harness.wire.close()
-        before = harness.wire.written
-        lane.write(b"\x81\x02hi")
+        assert harness.got == ([b"x" * 999] if fragments == 1 else [])
+        assert harness.wire.written.endswith(b"\x88\x02\x03\xf1")
+        assert harness.engine.stats.too_large == 1
+        harness.lose()
         await settle()
-        lane.write(b"\x81\x02hi")
-        assert harness.wire.written == before
         assert harness.reasons == ["transport close"]
         await harness.engine.close()
         await settle()
@@ -238,30 +342,116 @@ def test_after_its_end_nothing_is_written(end: str) -> None:
     run(check())
 
 
-def test_whatever_is_not_uvicorns_own_goes_through_send() -> None:
-    """A function, a method of something else, a protocol that has lost a part, a client that takes no binary."""
+@pytest.mark.parametrize("behind", [True, False])
+@pytest.mark.parametrize("end", ["close", "shutdown", "lost", "cut off"])
+def test_after_its_end_nothing_is_written(end: str, behind: bool) -> None:
+    """The client closed, uvicorn stops, waits for nobody any more, or the connection is gone: its call ends."""
+
+    async def check() -> None:
+        harness = Harness(behind=behind)
+        await settle()
+        session = harness.sessions[0]
+        if end == "close":
+            harness.protocol.data_received(CLOSE)
+        elif end == "shutdown":
+            for connection in list(harness.state.connections):
+                connection.shutdown()
+        elif end == "cut off":
+            for task in list(harness.state.tasks):
+                task.cancel()
+            await settle()
+            assert harness.wire.closing
+        if end != "lost":
+            harness.wire.close()
+        harness.lose(ConnectionResetError() if end == "lost" else None)
+        before = harness.wire.written
+        await settle()
+        session.send("hi")
+        await settle()
+        assert harness.wire.written == before
+        assert len(harness.reasons) == 1
+        assert not harness.state.connections
+        assert not harness.state.tasks
+        await harness.engine.close()
+        await settle()
+
+    run(check())
+
+
+def test_uvicorns_pings_stop() -> None:
+    """It would wait for pongs that it is not given, and close the connection."""
+
+    async def check() -> None:
+        harness = Harness(behind=False, ws_ping_interval=0.01, ws_ping_timeout=0.01)
+        await settle()
+        assert type(harness.lane) is UvicornLane
+        before = harness.wire.written
+        await asyncio.sleep(0.1)
+        assert harness.wire.written == before
+        assert not harness.wire.closing
+        harness.lose()
+        await harness.engine.close()
+        await settle()
+
+    run(check())
+
+
+@pytest.mark.parametrize("early", [100, 3, 0])
+def test_who_sends_before_it_is_answered_is_served_or_cut_off(early: int) -> None:
+    """uvicorn has read that, so its transport stays its own where it knows of it."""
+
+    async def check() -> None:
+        harness = Harness(behind=False, early=frame("early")[:early])
+        await settle()
+        assert harness.sessions
+        assert type(harness.lane) is (AsgiLane if early == 100 else UvicornLane)
+        assert harness.got == (["early"] if early == 100 else [])
+        harness.lose()
+        await harness.engine.close()
+        await settle()
+
+    run(check())
+
+
+def test_whatever_is_not_uvicorns_own_goes_through_asgi() -> None:
+    """A function, a method of something else, another one's method, a protocol that has lost a part or is paused."""
 
     async def check() -> None:
         engine = BaseEngine(EngineSettings(), lambda connection: None)
         request = Request("GET", "/engine.io/", b"EIO=4&transport=websocket", [], "192.0.2.7", secure=False)
-        text_only = Request("GET", "/engine.io/", b"EIO=4&transport=websocket&b64=1", [], "192.0.2.7", secure=False)
-        harness = Harness(behind=False)
+        one, two = Harness(behind=True), Harness(behind=True)
         await settle()
-        send = harness.protocol.send
+        protocol = one.uvicorns
+        while not protocol.queue.empty():
+            protocol.queue.get_nowait()
 
-        async def function(message: Any) -> None: ...
+        async def function(message: Any = None) -> None: ...
 
         class Other:
             async def send(self, message: Any) -> None: ...
 
-        assert type(choose_lane(engine.context, request, send)) is UvicornLane
-        for each, asked in ((function, request), (Other().send, request), (send, text_only)):
-            assert type(choose_lane(engine.context, asked, each)) is AsgiLane
-        assert choose_lane(engine.context, text_only, send).text_only
-        writable = harness.protocol.__dict__.pop("writable")
-        assert type(choose_lane(engine.context, request, send)) is AsgiLane
-        harness.protocol.writable = writable
-        await harness.engine.close()
+        for receive, send in (
+            (protocol.receive, function),
+            (function, protocol.send),
+            (protocol.receive, Other().send),
+            (two.uvicorns.receive, protocol.send),
+        ):
+            assert take_over(engine.context, request, receive, send) is None
+        for part, value in (
+            ("writable", asyncio.Event()),
+            ("read_paused", True),
+            ("frames", [b"x"]),
+            ("close_sent", True),
+        ):
+            good = protocol.__dict__.pop(part)
+            assert take_over(engine.context, request, protocol.receive, protocol.send) is None
+            setattr(protocol, part, value)
+            assert take_over(engine.context, request, protocol.receive, protocol.send) is None
+            setattr(protocol, part, good)
+        assert type(take_over(engine.context, request, protocol.receive, protocol.send)) is UvicornLane
+        for harness in (one, two):
+            harness.lose()
+            await harness.engine.close()
         await settle()
 
     run(check())
