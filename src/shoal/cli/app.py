@@ -17,7 +17,6 @@ from typer.core import TyperGroup
 
 from ..errors import ShoalError
 from .completion import prepare_completion
-from .direct import read
 
 __all__ = ["main"]
 
@@ -96,11 +95,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 
 def _run(arguments: list[str] | None) -> int:
-    completes = prepare_completion()
+    prepare_completion()
     try:
-        code = None if completes else _run_directly(sys.argv[1:] if arguments is None else arguments)
-        if code is None:
-            code = app(arguments, prog_name="shoal", standalone_mode=False)
+        code = app(arguments, prog_name="shoal", standalone_mode=False)
         sys.stdout.flush()
     except ShoalError as error:
         return _fail(str(error))
@@ -115,32 +112,14 @@ def _run(arguments: list[str] | None) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _run_directly(words: list[str]) -> int | None:
-    """Run a command whose line is plain; ``None`` where Typer has to read it."""
-    module = COMMANDS.get(words[0]) if words else None
-    if module is None or importlib.util.find_spec(module) is None:
-        return None
-    command = getattr(importlib.import_module(module), words[0])
-    values = read(command, words[1:])
-    if values is None:
-        return None
-    try:
-        code = command(**values)
-    except typer.Exit as end:
-        return end.exit_code
-    except CLICK_ERROR as error:
-        return _fail(_usage(error, f"shoal {words[0]}"))
-    return code if isinstance(code, int) else 0
-
-
 def _fail(text: str) -> int:
     print(f"shoal: {' '.join(text.split())}", file=sys.stderr)
     return 1
 
 
-def _usage(error: Any, command: str = "shoal") -> str:
+def _usage(error: Any) -> str:
     """Say what is wrong with the command line, and where the right one is described."""
     text = error.format_message().rstrip(".") or "nothing to do"
     context = getattr(error, "ctx", None)
-    where = context.command_path if context is not None else command
+    where = context.command_path if context is not None else "shoal"
     return f"{text[:1].lower()}{text[1:]}; see {where} --help"

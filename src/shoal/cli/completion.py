@@ -39,12 +39,10 @@ def completion(shell: Annotated[Shell, typer.Argument(help="For which.")]) -> No
     print(_typers("get_completion_script")(prog_name="shoal", complete_var=VARIABLE, shell=shell.value))
 
 
-def prepare_completion() -> bool:
-    """Whether a shell asks; then Typer will answer."""
-    if VARIABLE not in os.environ:
-        return False
-    _typers("completion_init")()
-    return True
+def prepare_completion() -> None:
+    """If a shell asks, see that Typer will answer."""
+    if VARIABLE in os.environ:
+        _typers("completion_init")()
 
 
 def _typers(name: str) -> Any:
