@@ -253,3 +253,42 @@ async def test_what_a_closing_action_places_is_met_in_time() -> None:
     await clock.advance(30)
     [called] = second.calls
     assert due <= called <= due + 1.0
+
+
+def test_where_a_turn_takes_long_a_crowd_is_not_late_for_ever() -> None:
+    """An overloaded loop makes few turns: with the same number in each, pings fell behind until the clients left."""
+    turn, period = 0.2, 10.0
+
+    class SlowLoop(asyncio.SelectorEventLoop):
+        now = 1_000.0
+
+        def time(self) -> float:
+            return self.now
+
+    loop, wheel, lateness = SlowLoop(), Wheel(0.5), [0.0]
+
+    class Heart:
+        slot = -1
+        due = 0.0
+
+        def on_due(self, now: float) -> None:
+            lateness.append(now - self.due)
+            self.due = now + period
+            wheel.place(self, self.due)
+
+    async def main() -> None:
+        hearts = [Heart() for _ in range(5_000)]
+        for number, heart in enumerate(hearts):
+            heart.due = wheel.now() + period * number / len(hearts)
+            wheel.place(heart, heart.due)
+        while loop.now < 1_100.0:
+            loop.now += turn
+            await asyncio.sleep(0)
+        wheel.close()
+
+    try:
+        loop.run_until_complete(main())
+    finally:
+        loop.close()
+    assert max(lateness) < 5.0
+    assert len(lateness) > 5_000 * 100.0 / (period + 5.0)
