@@ -24,6 +24,7 @@ SOCKET_ID_LENGTH: Final = 20
 # Letters of base64 have 6 bits: 22 of them are 132.
 SECRET_LENGTH: Final = 22
 FETCHED: Final = 3_072
+LETTERS: Final = FETCHED * 8 // 6
 
 
 class _Letters:
@@ -31,18 +32,19 @@ class _Letters:
 
     def __init__(self) -> None:
         self._letters = ""
-        self._given = 0
+        self._given = LETTERS
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._forget)  # else two processes would give the same
 
     def _forget(self) -> None:
-        self._letters, self._given = "", 0
+        self._letters, self._given = "", LETTERS
 
     def take(self, count: int) -> str:
-        start, end = self._given, self._given + count
-        if end > len(self._letters):
-            self._letters, start, end = secrets.token_urlsafe(FETCHED), 0, count
-        self._given = end
+        if self._given + count > LETTERS:
+            self._letters, self._given = secrets.token_urlsafe(FETCHED), 0
+        # No call from here on: another thread's server may take some at any call, and would get the same.
+        start = self._given
+        self._given = end = start + count
         return self._letters[start:end]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import sys
+import threading
 
 import pytest
 from hypothesis import given
@@ -50,6 +52,31 @@ def test_a_server_has_a_name_in_its_session_ids_only_where_it_was_given_one() ->
     named, unnamed = Server(node="1111").engine, Server(node="").engine
     assert named.table.prefix == f"1111.{named.tag}"
     assert unnamed.table.prefix == unnamed.tag
+
+
+def test_servers_in_two_threads_share_no_letters() -> None:
+    """Each letter is given once, under a profiler too, with which a thread may lose its turn at any call."""
+    taken: list[list[str]] = [[], []]
+
+    def take(mine: list[str]) -> None:
+        mine.extend([new_session_id("") for _ in range(20_000)])
+
+    threads = [threading.Thread(target=take, args=(mine,)) for mine in taken]
+    before, profile = sys.getswitchinterval(), threading.getprofile()
+    sys.setswitchinterval(1e-6)
+    threading.setprofile(lambda *event: None)
+    try:
+        for thread in threads:
+            thread.start()
+    finally:
+        threading.setprofile(profile)
+        for thread in threads:
+            thread.join()
+        sys.setswitchinterval(before)
+    one, other = map(set, taken)
+    assert len(one) == len(other) == 20_000
+    assert not one & other
+    assert {len(each) for each in one | other} == {22}
 
 
 def test_a_forked_process_has_letters_of_its_own() -> None:
