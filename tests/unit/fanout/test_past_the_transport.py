@@ -11,7 +11,7 @@ import errno
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 from unittest import mock
 
@@ -365,6 +365,25 @@ def test_what_is_large_goes_by_itself(ring_sockets: Sockets, mixed: bool) -> Non
     for wire in wires:
         wire.drain()
         assert len(wire.read) > writer.LARGE_FOR_ALL
+
+
+@needs_io_uring
+def test_a_crowd_is_not_copied_at_once(ring_sockets: Sockets) -> None:
+    """Yet it is sent by the ring, in parts."""
+    world, table, wires = ring_sockets
+    sent: list[int] = []
+
+    class Counting(ring.Ring):
+        def send_each(self, descriptors: Sequence[int], pieces: Sequence[bytes]) -> list[int] | None:
+            sent.append(len(pieces))
+            return super().send_each(descriptors, pieces)
+
+    with mock.patch.object(writer, "COPIED", 2), mock.patch.object(writer, "Ring", Counting):
+        emit(world, table, b"4" + b"x" * 3_000, mixed=True)
+    assert sent == [2, 1]
+    for number, wire in enumerate(wires):
+        wire.drain()
+        assert wire.packets[1:] == ["4" + "x" * 3_000] + ["4own"] * (number == 0)
 
 
 def test_a_server_is_told_by_its_option() -> None:
