@@ -24,6 +24,8 @@ __all__ = ["Batch", "Ticker"]
 
 # A turn that emits more than this writes at once: what waits outside an outbox's bound stays small.
 FLUSH_SIZE: Final = 256 * 1024
+# Members to whom to lay a batch into their outboxes costs what another write does: 0.45 µs for each, beside 1.5.
+WORTH_A_WRITE: Final = 4
 
 
 class Batch:
@@ -212,15 +214,13 @@ class Ticker:
         self._size = 0
         try:
             batch = self._batch
-            if batch is not None:
-                if not self._dirty and not batch.volatile:
-                    self._batch = None
-                    self._write_through(batch)
-                else:
-                    self.seal()
-            while self._dirty:
-                dirty, self._dirty = self._dirty, []
-                self._writer.write_each(dirty)
+            if batch is not None and self._may_write_through(batch):
+                self._batch = None
+                self._write_dirty()
+                self._write_through(batch)
+            else:
+                self.seal()
+            self._write_dirty()
         finally:
             self._scheduled = False
 
@@ -229,8 +229,23 @@ class Ticker:
         if self._scheduled:
             self._flush_early()
 
+    def _write_dirty(self) -> None:
+        while self._dirty:
+            dirty, self._dirty = self._dirty, []
+            self._writer.write_each(dirty)
+
+    def _may_write_through(self, batch: Batch) -> bool:
+        """Whether nothing was emitted beside the batch, or little, such as pings, that can be written before it."""
+        dirty = self._dirty
+        if batch.volatile or batch.caught_up:
+            return False
+        # Some may be members, who are written to twice. One that polls would get the batch with its next poll only.
+        return not dirty or (
+            len(dirty) * WORTH_A_WRITE <= len(batch.members) and all(outbox.framed for outbox in dirty)
+        )
+
     def _write_through(self, batch: Batch) -> None:
-        """The short cut for a turn in which nothing but one batch was emitted: nothing is laid into an outbox."""
+        """The short cut for a turn that emitted one batch: nothing is laid into an outbox."""
         self._writer.write_all(batch.members.values(), b"".join(batch.frames), batch.packets)
         self.deliveries += len(batch.members) * len(batch.frames)
 

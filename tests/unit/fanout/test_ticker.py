@@ -21,7 +21,7 @@ from tests.unit.fanout.recording import Wire
 from tests.unit.fanout.world import ROOMS, Kind, World, town
 from tests.unit.fuzz import examples
 
-from shoal.fanout import writer
+from shoal.fanout import ticker, writer
 from shoal.fanout.outbox import Outbox, OutboxRules, OutboxStats
 from shoal.fanout.ticker import FLUSH_SIZE
 from shoal.testing import Clock, async_test, run
@@ -46,6 +46,7 @@ def histories(draw: st.DrawFn) -> list[tuple[Any, ...]]:
         st.tuples(st.sampled_from(["join", "leave"]), tables, numbers, rooms),
         st.tuples(st.sampled_from(["enter", "welcome", "leave_all"]), tables, numbers),
         st.tuples(st.just("turn")),
+        st.tuples(st.just("ping"), numbers),
         st.tuples(st.just("switch"), numbers, st.sampled_from(["block", "unblock", "upgrade"])),
         st.tuples(st.just("threads"), st.integers(1, 2)),
         st.tuples(st.just("ring"), st.integers(1, 4)),
@@ -59,6 +60,7 @@ async def live(kinds: list[Kind], ready: int, history: list[tuple[Any, ...]]) ->
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch.object(writer, "active_count", return_value=1))
         stack.enter_context(mock.patch.object(writer, "RING_FROM", 2))
+        stack.enter_context(mock.patch.object(ticker, "WORTH_A_WRITE", 1))
         stack.callback(world.ticker.forget_loop)
         for connection in world.connections:
             if isinstance(connection.lanes[0], Wire):
@@ -97,6 +99,7 @@ def long_history(dice: random.Random) -> list[tuple[Any, ...]]:
         *[lambda: (pick(["join", "leave"]), 0, dice.randrange(3), pick(ROOMS))] * 3,
         *[lambda: (pick(["enter", "welcome", "leave_all"]), pick([0, 0, 1]), dice.randrange(3))] * 2,
         lambda: ("turn",),
+        lambda: ("ping", dice.randrange(3)),
         lambda: ("switch", dice.randrange(3), pick(["block", "unblock", "unblock", "upgrade"])),
         lambda: ("threads", pick([1, 1, 2])),
         lambda: ("ring", pick([1, 2, 3, 4])),
@@ -141,6 +144,36 @@ async def test_a_mixed_turn_is_one_write_each_too() -> None:
         world.broadcast((0, [], ["m01"]), "text")
     await world.turn()
     assert [connection.lanes[0].writes for connection in world.connections] == [count + 1 for count in before]
+    await world.end()
+
+
+@async_test
+async def test_a_ping_beside_a_broadcast_leaves_it_its_short_way() -> None:
+    """It is written before, and the broadcast as if there were none: a crowd has a ping in nearly each turn."""
+    world, _ = town([True] * 8)
+    await world.turn()
+    lanes = [connection.lanes[0] for connection in world.connections]
+    before = [lane.writes for lane in lanes]
+    world.ping(0)
+    world.broadcast((0, ["a"], []), "text")
+    world.ping(1)
+    await world.turn()
+    assert [lane.writes - count for lane, count in zip(lanes, before, strict=True)] == [2, 2, *[1] * 6]
+    assert lanes[0].packets[-2] == lanes[1].packets[-2] == "2"
+    await world.end()
+
+
+@async_test
+async def test_a_member_that_polls_gets_a_turn_as_one_answer() -> None:
+    """What was emitted to it alone and what to all: else the second would wait for its next poll."""
+    world, _ = town([False] * 8)
+    await world.turn()
+    lane = world.connections[0].lanes[0]
+    before = lane.writes
+    world.send(0, 0, "text")
+    world.broadcast((0, ["a"], []), "text")
+    await world.turn()
+    assert lane.writes == before + 1
     await world.end()
 
 

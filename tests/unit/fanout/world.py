@@ -11,6 +11,7 @@ from shoal.fanout import writer
 from shoal.fanout.outbox import Outbox, OutboxRules, OutboxStats
 from shoal.fanout.rooms import Rooms
 from shoal.fanout.ticker import Ticker
+from shoal.protocol.frames import text_frame
 
 RULES = OutboxRules(50_000_000, "disconnect", OutboxStats())
 ROOMS = ["a", "b"]
@@ -31,6 +32,7 @@ class Connection:
             self.lanes.append(Recorder(kind))
             self.outbox.attach(self.lanes[0].write, framed=kind)
         self.expected: list[str | bytes] = []
+        self.pings = 0
 
     def unblock(self) -> None:
         if isinstance(self.lanes[-1], Wire):
@@ -137,6 +139,13 @@ class World:
         if not volatile or member.outbox.writable:
             member.expect(packets)
 
+    def ping(self, number: int) -> None:
+        """As a session does, which cares for no order."""
+        connection = self.connections[number]
+        if connection.outbox.framed:
+            connection.pings += 1
+            self.ticker.collect(connection.outbox, text_frame(b"2"))
+
     async def turn(self) -> None:
         """The loop comes round: everything is written."""
         await asyncio.sleep(0)
@@ -160,7 +169,9 @@ class World:
         for connection in self.connections:
             connection.unblock()
         for connection in self.connections:
-            assert connection.got == connection.expected
+            got = connection.got
+            assert [packet for packet in got if packet != "2"] == connection.expected
+            assert got.count("2") == connection.pings
 
     def threads(self, count: int) -> None:
         """So many threads live from now on."""
