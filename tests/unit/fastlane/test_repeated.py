@@ -65,11 +65,11 @@ async def test_an_answer_that_is_too_large_to_be_collected_is_written_behind_it(
     harness = await with_an_answer_collected()
     do = Steps(harness)
     await do.get(0, 0, FIELDS)
-    harness.session(0).send("x" * 2_000)
+    harness.session(0).send("x" * 5_000)
     await do.post(0, 0, FIELDS, b"4three")
     await do.get(0, 0, FIELDS)
     assert harness.wires[0].protocol.repeated == 3
-    bodies = [b"ok", b"ok", b"4one\x1e4two", b"ok", b"4" + b"x" * 2_000 + b"\x1e4three"]
+    bodies = [b"ok", b"ok", b"4one\x1e4two", b"ok", b"4" + b"x" * 5_000 + b"\x1e4three"]
     assert re.findall(rb"\r\n\r\n(.*?)(?=HTTP|$)", harness.wires[0].written) == bodies
     await harness.end()
 
