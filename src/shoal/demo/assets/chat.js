@@ -85,7 +85,7 @@ function connect() {
     moveTo(null);
     putOwn(dot, null, true);
     if (here) suspect(here);
-    note(`lost server ${here ?? ""}: reconnecting`);
+    note(`lost ${here ? `server ${here}` : "the server"}: reconnecting`); // it may be lost before it told its name
     // The client comes back by itself from everything but a server that sent it away.
     if (reason === "io server disconnect") setTimeout(() => ws.connect(), 1000);
   });
