@@ -327,7 +327,16 @@ def test_a_read_that_is_nearly_one_frame_is_what_websockets_makes_of_it(
 
 @pytest.mark.parametrize("text", [0, 1, 5, 125, 126])
 @pytest.mark.parametrize("binary", [0, 1, 125, 126, 65_535, 65_536])
-@pytest.mark.parametrize("behind", [b"", b"\x82", frame(Opcode.TEXT, b"4next"), frame(Opcode.PING, b"")])
+@pytest.mark.parametrize(
+    "behind",
+    [b"", b"\x82", frame(Opcode.TEXT, b"4next"), frame(Opcode.PING, b"")],
+    ids=[
+        "nothing",
+        "a byte",
+        "text",
+        "a ping",
+    ],  # a mask is random, and each process of a run must name its tests alike
+)
 @pytest.mark.parametrize("missing", [0, 1, 3])
 def test_a_text_and_its_attachment_in_one_read(text: int, binary: int, behind: bytes, missing: int) -> None:
     """The short cut for a binary event, and what does not fit it."""
