@@ -22,13 +22,24 @@ from websockets.protocol import OPEN
 
 from ..engine.context import EngineContext
 from ..engine.lane import MESSAGE_TOO_BIG
+from ..engine.websocket import ignore
 from ..fastlane.websocket import FastLane
 from ..http.request import Request
 
 __all__ = ["UvicornLane", "take_over"]
 
 MODULE: Final = "uvicorn.protocols.websockets.websockets_sansio_impl"
-PARTS: Final = ("close_sent", "conn", "connections", "frames", "queue", "read_paused", "transport", "writable")
+PARTS: Final = (
+    "close_sent",
+    "config",
+    "conn",
+    "connections",
+    "frames",
+    "queue",
+    "read_paused",
+    "transport",
+    "writable",
+)
 
 
 def take_over(context: EngineContext, request: Request, receive: Any, send: Any) -> UvicornLane | None:
@@ -40,6 +51,10 @@ def take_over(context: EngineContext, request: Request, receive: Any, send: Any)
     if protocol.frames or protocol.read_paused or not protocol.queue.empty() or not protocol.writable.is_set():
         return None
     if protocol.conn.state is not OPEN or protocol.close_sent or protocol.transport.is_closing():
+        return None
+    # `--ws-max-size`: the short cut of the lane knows our bound alone, and who has set a lower one means it.
+    limit = protocol.config.ws_max_size
+    if limit is not None and limit < context.settings.max_payload:
         return None
     lane = UvicornLane(context, protocol)
     lane.accept(request)
@@ -77,7 +92,7 @@ class UvicornLane(FastLane):
         getattr(protocol, "stop_keepalive", _nothing)()
 
     async def run(self) -> None:
-        """Wait for the end of the connection."""
+        """Wait for the end of the connection, or of uvicorn."""
         try:
             await self._ended
         finally:
@@ -86,6 +101,8 @@ class UvicornLane(FastLane):
 
     def _deliver(self, payload: bytes) -> None:
         # What takes the short cut has been looked at; uvicorn's bound, which the machine has, is another one.
+        if self.receive is ignore:
+            return  # a refused client is refused once: a second close would abort, and it might never read the first
         if len(payload) > self.context.settings.max_payload:
             self.context.stats.too_large += 1
             self.start_close(MESSAGE_TOO_BIG)
@@ -96,6 +113,15 @@ class UvicornLane(FastLane):
         super().connection_lost(exc)
         self._connections.add(self._uvicorn)  # it takes itself out
         self._uvicorn.connection_lost(exc)
+        self._end_call()
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        # uvicorn waits for the connection. It would cancel the call of a client that is slow to leave, and log a
+        # traceback for each.
+        self._end_call()
+
+    def _end_call(self) -> None:
         if not self._ended.done():
             self._ended.set_result(None)
 

@@ -65,7 +65,7 @@ class Harness:
         early: bytes = b"",
         **options: Any,
     ) -> None:
-        own = {name: options.pop(name) for name in ("ws_ping_interval", "ws_ping_timeout") if name in options}
+        own = {name: options.pop(name) for name in list(options) if name.startswith("ws_")}
         self.engine = Engine(path="/engine.io/", **options)
         self.sessions: list[Any] = []
         self.reasons: list[str] = []
@@ -343,6 +343,47 @@ def test_a_message_above_the_bound_is_refused(behind: bool, fragments: int) -> N
 
 
 @pytest.mark.parametrize("behind", [True, False])
+def test_a_client_goes_on_sending_above_the_bound(behind: bool) -> None:
+    """It is refused once, and has the time to read why."""
+
+    async def check() -> None:
+        harness = Harness(behind=behind, max_payload=1_000)
+        await settle()
+        for _ in range(3):
+            harness.protocol.data_received(frame(b"x" * 1_001))
+            await settle()
+        assert harness.wire.written.endswith(b"\x88\x02\x03\xf1")
+        assert harness.engine.stats.too_large == 1
+        assert not harness.wire.aborted
+        harness.lose()
+        await harness.engine.close()
+        await settle()
+
+    run(check())
+
+
+@pytest.mark.parametrize("behind", [True, False])
+def test_a_lower_bound_of_uvicorns_holds(behind: bool) -> None:
+    """Whoever starts uvicorn with a small `--ws-max-size` means it."""
+
+    async def check() -> None:
+        harness = Harness(behind=behind, ws_max_size=1_000)
+        await settle()
+        harness.protocol.data_received(frame(b"x" * 999))
+        await settle()
+        harness.protocol.data_received(frame(b"x" * 1_001))
+        await settle()
+        assert harness.got == [b"x" * 999]
+        assert b"\x88" in harness.wire.written[-64:]
+        assert b"\x03\xf1" in harness.wire.written[-64:]
+        harness.lose()
+        await harness.engine.close()
+        await settle()
+
+    run(check())
+
+
+@pytest.mark.parametrize("behind", [True, False])
 @pytest.mark.parametrize("end", ["close", "shutdown", "lost", "cut off"])
 def test_after_its_end_nothing_is_written(end: str, behind: bool) -> None:
     """The client closed, uvicorn stops, waits for nobody any more, or the connection is gone: its call ends."""
@@ -372,6 +413,27 @@ def test_after_its_end_nothing_is_written(end: str, behind: bool) -> None:
         assert len(harness.reasons) == 1
         assert not harness.state.connections
         assert not harness.state.tasks
+        await harness.engine.close()
+        await settle()
+
+    run(check())
+
+
+def test_a_client_that_is_slow_to_leave_does_not_hold_the_call() -> None:
+    """uvicorn waits for its connection, as long as it wants to, and has no call to cancel and to report as failed."""
+
+    async def check() -> None:
+        harness = Harness(behind=False)
+        await settle()
+        lane = harness.lane
+        for connection in list(harness.state.connections):
+            connection.shutdown()
+        await settle()
+        assert not harness.state.tasks
+        assert harness.state.connections == {lane}
+        assert harness.reasons == ["server shutting down"]
+        harness.lose()
+        assert not harness.state.connections
         await harness.engine.close()
         await settle()
 
