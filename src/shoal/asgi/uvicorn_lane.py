@@ -29,17 +29,9 @@ from ..http.request import Request
 __all__ = ["UvicornLane", "take_over"]
 
 MODULE: Final = "uvicorn.protocols.websockets.websockets_sansio_impl"
-PARTS: Final = (
-    "close_sent",
-    "config",
-    "conn",
-    "connections",
-    "frames",
-    "queue",
-    "read_paused",
-    "transport",
-    "writable",
-)
+PARTS: Final = ("close_sent", "config", "conn", "connections", "queue", "read_paused", "transport", "writable")
+# What has come of a message in fragments: its name in uvicorn 0.49, and in 0.54.
+BEGUN: Final = ("bytes", "frames")
 
 
 def take_over(context: EngineContext, request: Request, receive: Any, send: Any) -> UvicornLane | None:
@@ -48,9 +40,11 @@ def take_over(context: EngineContext, request: Request, receive: Any, send: Any)
     if protocol is None:
         return None
     # A client that sends before it was answered breaks the protocol (RFC 6455 section 4.1): uvicorn has read that.
-    if protocol.frames or protocol.read_paused or not protocol.queue.empty() or not protocol.writable.is_set():
+    if protocol.read_paused or not protocol.queue.empty() or any(getattr(protocol, name, None) for name in BEGUN):
         return None
     if protocol.conn.state is not OPEN or protocol.close_sent or protocol.transport.is_closing():
+        return None
+    if not protocol.writable.is_set():  # the transport will not pause its next protocol a second time
         return None
     # `--ws-max-size`: the short cut of the lane knows our bound alone, and who has set a lower one means it.
     limit = protocol.config.ws_max_size

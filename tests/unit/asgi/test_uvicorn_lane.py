@@ -502,7 +502,6 @@ def test_whatever_is_not_uvicorns_own_goes_through_asgi() -> None:
         for part, value in (
             ("writable", asyncio.Event()),
             ("read_paused", True),
-            ("frames", [b"x"]),
             ("close_sent", True),
         ):
             good = protocol.__dict__.pop(part)
@@ -510,6 +509,10 @@ def test_whatever_is_not_uvicorns_own_goes_through_asgi() -> None:
             setattr(protocol, part, value)
             assert take_over(engine.context, request, protocol.receive, protocol.send) is None
             setattr(protocol, part, good)
+        for part, value in (("frames", [b"x"]), ("bytes", bytearray(b"x"))):  # as it is called, and was
+            setattr(protocol, part, value)
+            assert take_over(engine.context, request, protocol.receive, protocol.send) is None
+            delattr(protocol, part)
         assert type(take_over(engine.context, request, protocol.receive, protocol.send)) is UvicornLane
         for harness in (one, two):
             harness.lose()
