@@ -8,6 +8,7 @@ import math
 import shutil
 import subprocess
 import tempfile
+import textwrap
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -17,6 +18,7 @@ from suite.report import COLUMNS, LEADS, number
 
 WIDTH, LEFT, RIGHT = 1000, 392, 120
 BAR, GAP, GROUP_GAP, TOP, BOTTOM = 13, 3, 16, 74, 44
+LINE, LONGEST_LINE = 15, 46  # pixels from line to line of a title; characters that have room beside the bars
 SERIES = ("Shoal", "Node", "Bun", "python-socketio")  # the floor in C is no server to choose
 CLASSES = {"Shoal": "a", "Node": "b", "Bun": "c", "python-socketio": "d"}
 STYLE = """
@@ -37,7 +39,7 @@ def svg(document: Document) -> str:
     parts, y = [], TOP
     for group in groups:
         parts.append(_draw_group(group, y, low, high))
-        y += len(group["bars"]) * (BAR + GAP) + GROUP_GAP
+        y += _size(group) + GROUP_GAP
     height = y + BOTTOM
     head = _head(document, height) + _axis(low, high, y)
     return head + "".join(parts) + "</svg>\n"
@@ -66,7 +68,12 @@ def _group(scenario: dict[str, Any]) -> dict[str, Any] | None:
         ratio = ratio if scenario["higher_is_better"] else 1 / ratio
         marks = (" (at least)" if figure["load_limited"] else "") + (f" {LEADS}" if keys[name] == lead else "")
         bars.append((name, ratio, f"{number(figure['value'])}{marks}"))
-    return {"title": scenario["title"], "unit": scenario["unit"], "bars": bars}
+    return {"title": textwrap.wrap(scenario["title"], LONGEST_LINE), "unit": scenario["unit"], "bars": bars}
+
+
+def _size(group: dict[str, Any]) -> int:
+    """The height of a scenario: of its bars, or of the words beside them."""
+    return max(len(group["bars"]) * (BAR + GAP), (len(group["title"]) + 1) * LINE)
 
 
 def _x(ratio: float, low: float, high: float) -> float:
@@ -75,11 +82,14 @@ def _x(ratio: float, low: float, high: float) -> float:
 
 
 def _draw_group(group: dict[str, Any], y: float, low: float, high: float) -> str:
-    middle = y + len(group["bars"]) * (BAR + GAP) / 2
+    words = y + _size(group) / 2 - (len(group["title"]) + 1) * LINE / 2 + LINE - 3
+    y += (_size(group) - len(group["bars"]) * (BAR + GAP)) / 2
     parts = [
-        f'<text x="{LEFT - 14}" y="{middle:.0f}" text-anchor="end">{escape(group["title"])}</text>',
-        f'<text x="{LEFT - 14}" y="{middle + 15:.0f}" text-anchor="end" class="tick">{escape(group["unit"])}</text>',
+        f'<text x="{LEFT - 14}" y="{words + index * LINE:.0f}" text-anchor="end">{escape(line)}</text>'
+        for index, line in enumerate(group["title"])
     ]
+    words += len(group["title"]) * LINE
+    parts.append(f'<text x="{LEFT - 14}" y="{words:.0f}" text-anchor="end" class="tick">{escape(group["unit"])}</text>')
     for i, (name, ratio, text) in enumerate(group["bars"]):
         top, end = y + i * (BAR + GAP), _x(ratio, low, high)
         strong = " strong" if name == "Shoal" else ""
