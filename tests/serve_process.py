@@ -15,7 +15,8 @@ from typing import Any, Self
 
 import psutil
 import pytest
-from tests.servers import HOST, ROOT, die_with_parent, free_port
+from tests.ports import free_port
+from tests.servers import HOST, ROOT, die_with_parent
 
 START = 40.0  # seconds: several cold imports on a busy two-core machine
 STOP = 15.0

@@ -16,7 +16,6 @@ import http.client
 import os
 import shlex
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = os.environ.get("SHOAL_TEST_REFERENCE", "")
@@ -66,13 +66,6 @@ def lanes(*names: str) -> tuple[str, ...]:
 def stricter(reason: str) -> pytest.MarkDecorator:
     """Mark a test that asks more of us than the reference does, and say how the reference differs."""
     return pytest.mark.skipif(bool(REFERENCE), reason=reason)
-
-
-def free_port() -> int:
-    """A port nobody listens on now. It is not held: take it soon."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 def die_with_parent() -> None:

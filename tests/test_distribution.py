@@ -23,8 +23,9 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from tests.ports import free_port
 from tests.requirements import ROOT, missing
-from tests.servers import ServerProcess, free_port, tracebacks
+from tests.servers import ServerProcess, tracebacks
 
 from shoal.http.client_files import NAMES
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from tests.servers import free_port
+from tests.ports import free_port
 
 CONTEXT = Path(os.environ["SHOAL_TEST_DOCKER"])
 IMAGE = os.environ["IMAGE"]

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 from tests.docs.snippets import ROOT
 from tests.interop.browser import Window
+from tests.ports import free_port
 from tests.requirements import missing
-from tests.servers import ServerProcess, free_port, tracebacks
+from tests.servers import ServerProcess, tracebacks
 
 EXAMPLES = ROOT / "examples"
 

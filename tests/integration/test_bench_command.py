@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from tests.integration.bench_faults import Fault, faulty_server
-from tests.servers import ServerProcess, free_port
+from tests.ports import free_port
+from tests.servers import ServerProcess
 
 from shoal.load import trial
 from shoal.load.plan import Plan

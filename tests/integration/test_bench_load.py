@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 from tests.integration.bench_faults import Fault, faulty_server
+from tests.ports import free_port
 from tests.requirements import missing, need
-from tests.servers import ServerProcess, free_port
+from tests.servers import ServerProcess
 
 NATIVE = Path(__file__).resolve().parent.parent.parent / "benchmarks" / "native"
 APP = NATIVE.parent / "servers" / "shoal_app.py"

@@ -15,7 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from tests.brokers import Broker, free_port
+from tests.brokers import Broker
+from tests.ports import free_port
 
 from shoal import BrokerError, ConfigurationError, Emitter, Server, SyncEmitter
 from shoal.testing import TestClient, TestServer

@@ -15,7 +15,8 @@ import httpx
 import pytest
 from tests.brokers import Broker
 from tests.interop.wire import case
-from tests.servers import ServerProcess, command, free_port, tracebacks
+from tests.ports import free_port
+from tests.servers import ServerProcess, command, tracebacks
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 

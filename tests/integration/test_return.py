@@ -12,7 +12,8 @@ import pytest
 from tests.brokers import Broker
 from tests.integration.test_streams import cluster, events, real_time, until
 from tests.internals import log_bus
-from tests.servers import ROOT, ServerProcess, free_port
+from tests.ports import free_port
+from tests.servers import ROOT, ServerProcess
 
 from shoal.adapter.stream_states import AT_ONE_TIME
 from shoal.bus.redis_scripts import CLAIM

@@ -18,7 +18,8 @@ from typing import Any
 import httpx
 import pytest
 from tests.certificates import make_certificate
-from tests.servers import HOST, ServerProcess, free_port
+from tests.ports import free_port
+from tests.servers import HOST, ServerProcess
 from websockets.asyncio.client import ClientConnection, connect, unix_connect
 from websockets.exceptions import ConnectionClosed
 

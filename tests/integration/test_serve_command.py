@@ -15,9 +15,10 @@ import httpx
 import pytest
 from tests.brokers import Broker
 from tests.certificates import make_certificate
+from tests.ports import free_port
 from tests.requirements import need
 from tests.serve_process import Serve
-from tests.servers import HOST, ROOT, die_with_parent, free_port
+from tests.servers import HOST, ROOT, die_with_parent
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 

@@ -21,9 +21,10 @@ import pytest
 from tests.brokers import NO_BROKER, Broker
 from tests.certificates import make_certificate
 from tests.interop.wire import case
+from tests.ports import free_port
 from tests.requirements import missing
 from tests.serve_process import Serve
-from tests.servers import HOST, free_port
+from tests.servers import HOST
 from websockets.asyncio.client import ClientConnection, connect, unix_connect
 from websockets.exceptions import ConnectionClosed
 

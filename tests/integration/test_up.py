@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cluster_process import START, STOP, Up, assert_free, free_ports, is_alive, until
+from tests.cluster_process import START, STOP, Up, assert_free, is_alive, until
+from tests.ports import free_ports
 from tests.requirements import need
 from websockets.sync.client import ClientConnection, connect
 

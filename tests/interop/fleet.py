@@ -20,8 +20,8 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
 import httpx
-from tests.cluster_process import free_ports
 from tests.interop.wire import eventually
+from tests.ports import free_ports
 from tests.requirements import need
 from tests.servers import ServerProcess, tracebacks
 from websockets.asyncio.client import connect

@@ -21,8 +21,9 @@ from tests.interop.test_socketio_protocol import (
     TestUpgrade,
 )
 from tests.interop.wire import Endpoint
+from tests.ports import free_port
 from tests.requirements import need, need_npm
-from tests.servers import ServerProcess, command, free_port, tracebacks
+from tests.servers import ServerProcess, command, tracebacks
 
 __all__ = ["TestClosing", "TestConnect", "TestHandshake", "TestHeartbeat", "TestUpgrade"]
 

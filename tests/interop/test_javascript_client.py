@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.ports import free_port
 from tests.requirements import need, need_npm
-from tests.servers import REFERENCE, ServerProcess, command, die_with_parent, free_port, lanes, serving, tracebacks
+from tests.servers import REFERENCE, ServerProcess, command, die_with_parent, lanes, serving, tracebacks
 
 SCRIPTS = Path(__file__).parent / "js"
 APP = "js_suite:io"

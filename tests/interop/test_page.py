@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 from tests.interop.browser import PHONE, Window, Windows, chromium, window
-from tests.servers import ServerProcess, free_port, tracebacks
+from tests.ports import free_port
+from tests.servers import ServerProcess, tracebacks
 
 __all__ = ["chromium", "window"]  # fixtures
 

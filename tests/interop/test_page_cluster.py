@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import psutil
 import pytest
 from playwright.sync_api import Browser
-from tests.cluster_process import free_ports
 from tests.interop.browser import Window, Windows, chromium, window, windows
+from tests.ports import free_ports
 from tests.requirements import need
 from tests.servers import ServerProcess, tracebacks
 

@@ -12,8 +12,9 @@ import pytest
 from tests.interop.browser import DESKTOP, PHONE, Window, Windows, chromium, window
 from tests.interop.test_page import FAINT_TEXTS
 from tests.interop.test_page_cluster import Cluster, counts, node_of, running
+from tests.ports import free_port
 from tests.requirements import need
-from tests.servers import ServerProcess, free_port
+from tests.servers import ServerProcess
 
 __all__ = ["chromium", "window"]  # fixtures
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 from tests.interop.wire import Client, Endpoint, case, client
-from tests.servers import REFERENCE, ServerProcess, command, free_port, lanes, tracebacks
+from tests.ports import free_port
+from tests.servers import REFERENCE, ServerProcess, command, lanes, tracebacks
 
 pytestmark = pytest.mark.skipif(bool(REFERENCE), reason="not applicable: it is about servers that run ours")
 
