@@ -4,12 +4,12 @@ uvicorn hands an application bound methods of its protocol as ``receive`` and ``
 a queue, a task's wake-up, and reading that is paused and resumed; each that is sent is framed and written for itself.
 Where that protocol is the one around `websockets`' sans-I/O machine, its default of today, its transport gets another
 one: the fast lane, which goes on with the same machine. uvicorn hears of the end, and its application's call waits for
-it. Compression is understood where the client offered it, and not used unless ``per_message_deflate`` is on: frames
-without it are legal whatever was negotiated (RFC 7692 section 6).
+it. Compression is understood where the client offered it, and not used unless ``per_message_deflate`` is on, or the
+client takes text alone (``b64``): frames without it are legal whatever was negotiated (RFC 7692 section 6).
 
-Behind middleware that brings a ``receive`` or ``send`` of its own, under another server, or when the protocol looks
-different, there is :class:`.websocket_lane.AsgiLane`, its plain twin: ``tests/unit/asgi/test_uvicorn_lane.py`` compares
-both.
+Behind middleware that brings a ``receive`` or ``send`` of its own, under another server, with a lower ``ws_max_size``,
+or when the protocol looks different, there is :class:`.websocket_lane.AsgiLane`, its plain twin:
+``tests/unit/asgi/test_uvicorn_lane.py`` compares both.
 """
 
 from __future__ import annotations
