@@ -96,7 +96,7 @@ ORDER = {
         "repeated",
         "first_bytes",
     ),
-    "serving": ("listening", "tls", "run"),
+    "serving": ("accepting", "listening", "tls", "run"),
     "handlers": ("events", "runners", "registry", "listeners", "rate_limit", "threads", "stacks", "watchdog"),
     "adapter": (
         "codec",

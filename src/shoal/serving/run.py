@@ -31,6 +31,7 @@ from ..fastlane.bounded_http import BoundedHttp
 from ..fastlane.first_bytes import FirstBytesProtocol
 from ..fastlane.upgrade import UpgradeProtocol
 from ..settings import EngineSettings
+from .accepting import Crowd, takes_one_at_a_time
 from .listening import BACKLOG, listen, listen_unix
 from .tls import check_certificate
 
@@ -237,6 +238,7 @@ class _Server(uvicorn.Server):
     ) -> None:
         super().__init__(config)
         self._stop_listening = stop_listening
+        self._crowd: Crowd | None = None
         self._engines = engines
         for engine in engines:
             engine.hears_signals = False  # shutdown() tells it, once nobody else can come
@@ -245,6 +247,8 @@ class _Server(uvicorn.Server):
         """Called once it listens, before ``on_started``."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        if sockets is not None and takes_one_at_a_time(asyncio.get_running_loop()):
+            self._watch_for_crowds(sockets)
         await super().startup(sockets)
         self.before_started()
         if self.started and self._on_started is not None:
@@ -254,12 +258,27 @@ class _Server(uvicorn.Server):
         """Close the sessions first: a waiting poll would delay uvicorn, and clients can leave for other nodes."""
         for listener in self.servers:
             listener.close()
+        if self._crowd is not None:
+            self._crowd.close()
         self._stop_listening()
         for engine in self._engines:
             for session in list(engine.sessions.values()):
                 session.close("server shutting down")
             engine.forwarder.stop()
         await super().shutdown(sockets)
+
+    def _watch_for_crowds(self, sockets: Sequence[socket.socket]) -> None:
+        config, make = self.config, self.config.http_protocol_class
+
+        def counted(**arguments: Any) -> Any:
+            crowd.count()
+            return make(**arguments)
+
+        config.http_protocol_class = counted  # type: ignore[assignment] # what uvicorn does with it is to call it
+        connect = functools.partial(
+            counted, config=config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        crowd = self._crowd = Crowd(sockets, connect, tls=config.ssl, backlog=config.backlog)
 
 
 def _nothing() -> None:
