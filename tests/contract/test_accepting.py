@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import resource
 import socket
 import ssl
 from collections import Counter
@@ -19,7 +20,7 @@ from typing import Any
 import pytest
 from tests.certificates import make_certificate
 
-from shoal.serving.accepting import AT_ONCE, FEW, TURNS_OF_A_CROWD, TURNS_OF_FEW, Crowd, takes_one_at_a_time
+from shoal.serving.accepting import AT_ONCE, SHARE, TURNS_OF_A_CROWD, WINDOW, Crowd, takes_one_at_a_time
 
 uvloop = pytest.importorskip("uvloop")
 CROWD = 5 * AT_ONCE  # asyncio takes no more than 100
@@ -146,9 +147,9 @@ def test_a_crowd_is_taken_many_at_a_time_until_it_is_gone(path: Path | None) -> 
             assert len(sizes) <= TURNS_OF_A_CROWD + 2 + CROWD // AT_ONCE
             assert descriptors() == before + AT_ONCE - 1
 
-            await arrivals.come_alone(TURNS_OF_FEW - 1)
+            await arrivals.come_alone(WINDOW // 4)
             assert max(await arrivals.come(CROWD)) == AT_ONCE  # it was not gone
-            await arrivals.come_alone(TURNS_OF_FEW + FEW)
+            await arrivals.come_alone(2 * WINDOW)
             assert descriptors() == before
             assert max(await arrivals.come(CROWD)) == AT_ONCE
 
@@ -204,15 +205,63 @@ async def _greet(host: str, port: int, context: ssl.SSLContext) -> None:
         writer.close()
 
 
-def test_without_descriptors_they_are_taken_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_descriptors_are_tried_less_and_less_often_where_they_did_not_pay() -> None:
+    async def measure() -> None:
+        async with listening(None, crowd=True) as arrivals:
+            assert await _times_watched(arrivals.crowd, turns=30 * WINDOW, came=1) in range(2, 9)
+            assert await _times_watched(arrivals.crowd, turns=20 * WINDOW, came=AT_ONCE) == 1
+            assert await _times_watched(arrivals.crowd, turns=4 * WINDOW, came=1) > 1  # since then they have paid
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(measure())
+
+
+async def _times_watched(crowd: Crowd, *, turns: int, came: int) -> int:
+    """How many times more descriptors are opened in so many turns, each of which brings so many connections."""
+    times, before = 0, descriptors()
+    for _ in range(turns):
+        for _ in range(came):
+            crowd.count()
+        await asyncio.sleep(0)
+        now = descriptors()
+        times += now > before
+        before = now
+    return times
+
+
+def test_most_descriptors_are_left_to_clients() -> None:
+    async def measure() -> None:
+        async with listening(None, crowd=True) as arrivals:
+            before = descriptors()
+            await arrivals.come(CROWD)
+            assert descriptors() == before + 8
+
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (8 * SHARE, limits[1]))
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(measure())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.parametrize("left", [0, 10])
+def test_without_descriptors_they_are_taken_one_at_a_time(monkeypatch: pytest.MonkeyPatch, left: int) -> None:
     class Poor(socket.socket):
+        copies = 0
+
         def dup(self) -> socket.socket:
-            raise OSError(errno.EMFILE, "too many open files")
+            if Poor.copies == left:
+                raise OSError(errno.EMFILE, "too many open files")
+            Poor.copies += 1
+            return super().dup()
 
     async def measure() -> None:
         monkeypatch.setattr(socket, "socket", Poor)
         async with listening(None, crowd=True) as arrivals:
+            before = descriptors()
             assert max(await arrivals.come(CROWD)) == 1
+            assert descriptors() == before  # clients have those that were left
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(measure())

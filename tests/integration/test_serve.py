@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import signal
 import socket
@@ -11,6 +12,7 @@ import stat
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -102,6 +104,26 @@ async def test_it_can_be_served_again() -> None:
         async with Serving(io) as served:
             client = await joined(f"ws://{HOST}:{served.port}")
             await client.close()
+
+
+@case
+async def test_connections_that_come_while_it_stops_do_not_delay_it() -> None:
+    """One comes in each turn of the loop, so some are accepted, but not yet known, when it looks for connections."""
+    with contextlib.ExitStack() as stack:
+        async with Serving(Server()) as served:
+            served.task.cancel()
+            began = time.monotonic()
+            recent: deque[socket.socket] = deque()
+            with contextlib.suppress(ConnectionRefusedError):
+                while True:
+                    recent.append(stack.enter_context(socket.socket()))
+                    recent[-1].connect((HOST, served.port))
+                    if len(recent) > 100:
+                        recent.popleft().close()
+                    await asyncio.sleep(0)
+            with pytest.raises(asyncio.CancelledError):
+                await served.task
+            assert time.monotonic() - began < serving.GRACEFUL_SHUTDOWN
 
 
 @case

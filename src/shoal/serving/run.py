@@ -46,6 +46,9 @@ log: Final = logging.getLogger("shoal.engine")
 HEAP_BLOCK: Final = 1 << 20
 # Requests that are being answered get this long when the server stops; connections are told to close at once.
 GRACEFUL_SHUTDOWN: Final = 3
+# asyncio's own loop makes a task for a connection that it has accepted, which makes the transport in the next turn, and
+# the protocol is told in the one after. Only then does uvicorn know of the connection, and closes it.
+TURNS_UNTIL_CONNECTED: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +264,8 @@ class _Server(uvicorn.Server):
         if self._crowd is not None:
             self._crowd.close()
         self._stop_listening()
+        for _ in range(TURNS_UNTIL_CONNECTED):
+            await asyncio.sleep(0)
         for engine in self._engines:
             for session in list(engine.sessions.values()):
                 session.close("server shutting down")
