@@ -76,10 +76,16 @@ def test_the_environment_is_read_as_the_fields_type(name: str, text: str, value:
 
 
 @pytest.mark.parametrize(
-    ("name", "text"), [("PING_INTERVAL", "soon"), ("MAX_PAYLOAD", "1.5"), ("SERVE_CLIENT", "maybe"), ("MAX_ROOMS", "")]
+    ("name", "text", "wanted"),
+    [
+        ("PING_INTERVAL", "soon", "a number"),
+        ("MAX_PAYLOAD", "1.5", "a whole number"),
+        ("SERVE_CLIENT", "maybe", "1 or 0, true or false"),
+        ("MAX_ROOMS", "", "a whole number"),
+    ],
 )
-def test_nonsense_in_the_environment_is_refused_by_its_name(name: str, text: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"SHOAL_{name}='{text}'"):
+def test_nonsense_in_the_environment_is_refused_by_its_name(name: str, text: str, wanted: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"SHOAL_{name}='{text}': must be {wanted}"):
         load({f"SHOAL_{name}": text})
 
 
@@ -88,6 +94,26 @@ def test_unknown_options_are_refused_and_the_known_ones_told() -> None:
     with pytest.raises(ConfigurationError, match=r"unknown option 'colour'; the options are .*ping_interval"):
         load(colour="red")
     load({"SHOAL_COLOUR": "red", "SHOAL_TEST_REQUIRE": "all"})
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("max_paylod", "max_payload"),
+        ("pingInterval", "ping_interval"),
+        ("cors_allowed_origins", "cors_origins"),
+        ("max_http_buffer_size", "max_payload"),
+        ("client_manager", "broker"),
+    ],
+)
+def test_an_option_that_is_nearly_one_or_another_servers_is_answered_with_its_name_here(name: str, meant: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^unknown option '{name}'; did you mean '{meant}'\\?$"):
+        load(**{name: 1})
+
+
+def test_an_engine_is_not_offered_an_option_of_servers() -> None:
+    with pytest.raises(ConfigurationError, match=r"unknown option 'client_manager'; the options are .*ping_interval"):
+        EngineSettings.load({"client_manager": 1})
 
 
 @pytest.mark.parametrize("name", NUMBERS)
