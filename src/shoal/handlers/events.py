@@ -139,12 +139,12 @@ def is_slip(name: str, target: str) -> bool:
     return False
 
 
-def warn(message: str) -> None:
+def warn(message: str, category: type[UserWarning] = EventWarning) -> None:
     """Warn where the application called Shoal."""
     level, frame = 2, sys._getframe(1)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "shoal":
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, EventWarning, stacklevel=level)
+    warnings.warn(message, category, stacklevel=level)
 
 
 def _first_parameter(function: Callable[..., Any]) -> str | None:
