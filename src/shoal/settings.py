@@ -37,6 +37,7 @@ NAMES_ELSEWHERE = {
     "socketio_path": "path",
 }
 """Options of python-socketio's and Node's servers that have another name here and are not spelt like it."""
+ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#*\s]*")
 ROUTABLE_NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
 """Names of nodes that can stand in front of a session's id: they fit a URL, a cookie and a balancer's rule as they are,
 and have no dot, which ends them there."""
@@ -108,7 +109,10 @@ class EngineSettings:
         for name in ("transports", "cors_headers", "trusted_proxies"):
             object.__setattr__(self, name, _as_tuple(getattr(self, name)))
         if self.cors_origins is not None and not isinstance(self.cors_origins, str):
-            object.__setattr__(self, "cors_origins", tuple(self.cors_origins))
+            origins = tuple(self.cors_origins)
+            object.__setattr__(self, "cors_origins", "*" if "*" in origins else origins)
+        for origin in _as_tuple(self.cors_origins or ()):
+            _check_origin(origin)
         if not self.transports or not set(self.transports) <= {"polling", "websocket"}:
             raise ConfigurationError(f"transports={self.transports!r}: use 'polling', 'websocket' or both")
         if self.outbox_policy not in ("disconnect", "drop-volatile"):
@@ -308,6 +312,15 @@ def _check_network(text: str) -> None:
             ipaddress.ip_network(text, strict=False)
     except ValueError as error:
         raise ConfigurationError(f"trusted_proxies: {error}") from None
+
+
+def _check_origin(origin: str) -> None:
+    """Refuse what no browser sends, so that nobody could come by it."""
+    if origin not in ("*", "null") and not ORIGIN.fullmatch(origin):
+        raise ConfigurationError(
+            f"cors_origins: {origin!r} is no origin: write scheme, host and port as browsers do, as in "
+            "'https://chat.example.com', without a path or a slash at the end, and without patterns"
+        )
 
 
 def _as_tuple(value: str | Iterable[str]) -> tuple[str, ...]:

@@ -179,3 +179,35 @@ def test_settings_do_not_change() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         load().node = "x"  # type: ignore[misc]
     assert Server(ping_interval=3).settings.ping_interval == 3
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://chat.example.com/",
+        "https://chat.example.com/chat",
+        "chat.example.com",
+        "localhost:3000",
+        "https://*.a.b",
+    ],
+)
+def test_what_no_browser_sends_as_its_origin_is_refused(origin: str) -> None:
+    """Else nobody could come, and nothing would say why."""
+    for allowed in (origin, [origin], ["https://a", origin]):
+        with pytest.raises(ConfigurationError, match=re.escape(f"cors_origins: {origin!r} is no origin")):
+            load(cors_origins=allowed)
+    with pytest.raises(ConfigurationError, match="is no origin"):
+        load({"SHOAL_CORS_ORIGINS": f"https://a,{origin}"})
+
+
+def test_origins_of_browsers_and_of_what_is_nearly_one_are_taken() -> None:
+    origins = ("http://localhost:3000", "https://[::1]:8443", "capacitor://localhost", "file://", "null")
+    assert load(cors_origins=list(origins)).cors_origins == origins
+    assert load(cors_origins=None).cors_origins is None
+    assert load(cors_origins=[]).cors_origins == ()
+
+
+def test_a_list_with_a_star_in_it_is_the_star() -> None:
+    """As other frameworks write it."""
+    assert load(cors_origins=["*"]).cors_origins == "*"
+    assert load({"SHOAL_CORS_ORIGINS": "https://a,*"}).cors_origins == "*"

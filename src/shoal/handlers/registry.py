@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 from ..errors import ConfigurationError, ShoalError
 from .arguments import Converter, converters_of
-from .events import ALIASES, ANY, LIBRARY_EVENTS, check_handler
+from .events import ALIASES, ANY, LIBRARY_EVENTS, check_handler, require_name
 
 __all__ = ["ANY", "NO_ACK", "BadArguments", "Handler", "HandlerTable", "Handlers", "as_args", "as_value", "is_async"]
 
@@ -142,8 +142,7 @@ class HandlerTable:
         call: Callable[..., Any] | None = None,
     ) -> None:
         """Register a function for an event; ``leading`` arguments come before the event's own."""
-        if not isinstance(event, str) or not event:
-            raise ConfigurationError(f"{event!r} is no event name")
+        require_name(event)
         # New lists, not longer ones: an event may be walking over the old one.
         if event == ANY:
             self.any = [*self.any, Handler(function, leading + 1, concurrent, call)]
