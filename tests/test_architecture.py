@@ -97,7 +97,17 @@ ORDER = {
         "first_bytes",
     ),
     "serving": ("accepting", "listening", "tls", "run"),
-    "handlers": ("events", "runners", "registry", "listeners", "rate_limit", "threads", "stacks", "watchdog"),
+    "handlers": (
+        "events",
+        "arguments",
+        "runners",
+        "registry",
+        "listeners",
+        "rate_limit",
+        "threads",
+        "stacks",
+        "watchdog",
+    ),
     "adapter": (
         "codec",
         "context",

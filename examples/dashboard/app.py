@@ -29,8 +29,8 @@ def figures() -> dict[str, float]:
 
 
 async def publish() -> None:
-    while True:
-        io.to("dashboard").volatile.emit("figures", figures())
+    while True:  # each server has this task, so each tells its own clients
+        io.local.to("dashboard").volatile.emit("figures", figures())
         await asyncio.sleep(INTERVAL)
 
 

@@ -21,7 +21,7 @@ settings.configure(
 )
 django.setup()
 
-from asgiref.sync import async_to_sync, sync_to_async  # noqa: E402 - Django wants its settings first
+from asgiref.sync import sync_to_async  # noqa: E402 - Django wants its settings first
 from django.contrib.sessions.backends.db import SessionStore  # noqa: E402
 from django.core.asgi import get_asgi_application  # noqa: E402
 from django.core.management import call_command  # noqa: E402
@@ -64,15 +64,11 @@ async def orders(socket: Socket) -> list[str]:
     return [order.item async for order in mine]
 
 
-async def notify(customer: str, item: str) -> None:
-    io.to(f"customer:{customer}").emit("ordered", item)
-
-
 @receiver(post_save, sender=Order)
 def ordered(instance: Any, created: bool, **kwargs: Any) -> None:
-    """A signal is called in the thread of whoever saved; the server belongs to its loop, so the call goes there."""
+    """A signal is called in the thread of whoever saved; `emit` may be called in any."""
     if created:
-        async_to_sync(notify)(instance.customer, instance.item)
+        io.to(f"customer:{instance.customer}").emit("ordered", instance.item)
 
 
 # ---- Django

@@ -3,7 +3,7 @@
 ::
 
     ShoalError
-    ├── ConfigurationError      the operator's: a bad option, a port in use, a missing program
+    ├── ConfigurationError      the operator's: a bad option, a port in use, a missing program, nothing that runs
     ├── ConnectionRefused       the application's decision: middleware or a connect handler says no
     ├── RoomRefused             the client's, most likely: one room too many, or one named like another socket's id
     ├── PayloadError            the application's: an event that cannot be put on the wire
@@ -45,7 +45,7 @@ class ShoalError(Exception):
 
 
 class ConfigurationError(ShoalError):
-    """An option, an address or the environment is wrong. Nothing was started."""
+    """An option, an address or the environment is wrong. Nothing was started, or sent."""
 
 
 class ConnectionRefused(ShoalError):

@@ -7,13 +7,14 @@ The module knows no server; constructing settings does nothing.
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import math
 import os
 import re
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
@@ -26,6 +27,17 @@ ENVIRONMENT_PREFIX = "SHOAL_"
 MAX_INTEGER = 2**53 - 1  # clients are told max_payload, and JavaScript counts no further
 TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
 FALSE_WORDS = frozenset({"0", "false", "no", "off"})
+NAMES_ELSEWHERE = {
+    "adapter": "broker",
+    "client_manager": "broker",
+    "cors": "cors_origins",
+    "cors_allowed_origins": "cors_origins",
+    "max_http_buffer_size": "max_payload",
+    "maxHttpBufferSize": "max_payload",
+    "socketio_path": "path",
+}
+"""Options of python-socketio's and Node's servers that have another name here and are not spelt like it."""
+ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#*\s]*")
 ROUTABLE_NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
 """Names of nodes that can stand in front of a session's id: they fit a URL, a cookie and a balancer's rule as they are,
 and have no dot, which ends them there."""
@@ -97,7 +109,10 @@ class EngineSettings:
         for name in ("transports", "cors_headers", "trusted_proxies"):
             object.__setattr__(self, name, _as_tuple(getattr(self, name)))
         if self.cors_origins is not None and not isinstance(self.cors_origins, str):
-            object.__setattr__(self, "cors_origins", tuple(self.cors_origins))
+            origins = tuple(self.cors_origins)
+            object.__setattr__(self, "cors_origins", "*" if "*" in origins else origins)
+        for origin in _as_tuple(self.cors_origins or ()):
+            _check_origin(origin)
         if not self.transports or not set(self.transports) <= {"polling", "websocket"}:
             raise ConfigurationError(f"transports={self.transports!r}: use 'polling', 'websocket' or both")
         if self.outbox_policy not in ("disconnect", "drop-volatile"):
@@ -140,7 +155,7 @@ class EngineSettings:
         """
         known = {f.name: f for f in fields(cls)}
         if unknown := sorted(set(options) - set(known)):
-            raise ConfigurationError(f"unknown option {unknown[0]!r}; the options are {', '.join(sorted(known))}")
+            raise ConfigurationError(f"unknown option {unknown[0]!r}; {_hint(unknown[0], known)}")
         kinds = typing.get_type_hints(cls)
         values = dict(options)
         for name in known:
@@ -299,8 +314,24 @@ def _check_network(text: str) -> None:
         raise ConfigurationError(f"trusted_proxies: {error}") from None
 
 
+def _check_origin(origin: str) -> None:
+    """Refuse what no browser sends, so that nobody could come by it."""
+    if origin not in ("*", "null") and not ORIGIN.fullmatch(origin):
+        raise ConfigurationError(
+            f"cors_origins: {origin!r} is no origin: write scheme, host and port as browsers do, as in "
+            "'https://chat.example.com', without a path or a slash at the end, and without patterns"
+        )
+
+
 def _as_tuple(value: str | Iterable[str]) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
+
+
+def _hint(unknown: str, known: Collection[str]) -> str:
+    """What was probably meant; where nothing comes near, all that there is."""
+    near = [NAMES_ELSEWHERE.get(unknown, ""), *difflib.get_close_matches(unknown, known, 1, 0.8)]
+    meant = next((name for name in near if name in known), None)
+    return f"did you mean {meant!r}?" if meant else f"the options are {', '.join(sorted(known))}"
 
 
 def _parse(name: str, text: str, kind: Any) -> Any:
@@ -317,7 +348,7 @@ def _parse(name: str, text: str, kind: Any) -> Any:
     try:
         return _PARSERS[kind](text)
     except ValueError:
-        raise ConfigurationError(f"{name}={text!r}: not a {kind.__name__}") from None
+        raise ConfigurationError(f"{name}={text!r}: must be {_WORDS[kind]}") from None
 
 
 def _parse_bool(text: str) -> bool:
@@ -330,3 +361,4 @@ def _parse_bool(text: str) -> bool:
 
 
 _PARSERS: dict[Any, Callable[[str], Any]] = {bool: _parse_bool, int: int, float: float}
+_WORDS: dict[Any, str] = {bool: "1 or 0, true or false, yes or no, on or off", int: "a whole number", float: "a number"}

@@ -12,7 +12,7 @@ from typing import Any
 
 from .errors import ConfigurationError
 
-__all__ = ["name_of", "place_of", "require_signature"]
+__all__ = ["innermost", "name_of", "place_of", "require_signature"]
 
 
 def require_signature(function: Callable[..., Any], purpose: str, *wanted: Sequence[str], more: bool = False) -> None:
@@ -46,13 +46,13 @@ def require_signature(function: Callable[..., Any], purpose: str, *wanted: Seque
 
 def name_of(function: Any) -> str:
     """The name of a function, or of the class of an object that is called like one."""
-    found: str = getattr(_inner(function), "__name__", type(function).__name__)
+    found: str = getattr(innermost(function), "__name__", type(function).__name__)
     return found
 
 
 def place_of(function: Any) -> tuple[str, int] | None:
     """File and line of a function; ``None`` for one that is not written in Python."""
-    code = getattr(_inner(function), "__code__", None) or getattr(type(function).__call__, "__code__", None)
+    code = getattr(innermost(function), "__code__", None) or getattr(type(function).__call__, "__code__", None)
     return None if code is None else (code.co_filename, code.co_firstlineno)
 
 
@@ -75,7 +75,7 @@ def _bare(signature: inspect.Signature) -> str:
     return str(signature.replace(parameters=parameters, return_annotation=signature.empty))
 
 
-def _inner(function: Any) -> Any:
+def innermost(function: Any) -> Any:
     """The function that was written, below partials, methods and decorators."""
     while isinstance(function, functools.partial):
         function = function.func

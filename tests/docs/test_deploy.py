@@ -6,14 +6,17 @@ nginx.conf and haproxy.cfg are the business of tests/interop and tests/integrati
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
 import yaml
 from tests.docs.snippets import ROOT
 from tests.requirements import need
 
+from shoal.cli import main
 from shoal.settings import ServerSettings
 
 DEPLOY = ROOT / "deploy"
@@ -31,6 +34,16 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     result = subprocess.run(argv, capture_output=True, text=True, check=False)
     complaints = [line for line in result.stderr.splitlines() if "shoal@" in line]
     assert complaints == []
+
+
+def test_nginx_of_the_page_on_systemd_writes_its_pid_where_its_unit_looks(capsys: pytest.CaptureFixture[str]) -> None:
+    """Else `systemctl start nginx` waits for the file, and fails."""
+    page = (ROOT / "docs" / "deployment" / "systemd.md").read_text(encoding="utf-8")
+    command = re.search(r"^shoal (balancer nginx .*) > /etc/nginx/nginx\.conf$", page, re.MULTILINE)
+    assert command
+    with pytest.raises(SystemExit):
+        main(shlex.split(command[1]))
+    assert "\npid /run/nginx.pid;\n" in capsys.readouterr().out
 
 
 def test_kubernetes_objects_fit_together() -> None:

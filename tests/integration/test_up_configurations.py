@@ -48,3 +48,13 @@ def test_haproxy_accepts_its_configuration(tmp_path: Path, servers: tuple, algor
     conf = tmp_path / "haproxy.cfg"
     conf.write_text(balancer_conf("haproxy", replace(PRODUCTION, servers=servers, algorithm=algorithm, workers=2)))
     assert complaint([str(program), "-c", "-q", "-f", str(conf)]) == ""
+
+
+def test_haproxy_has_nothing_to_warn_of(tmp_path: Path) -> None:
+    """Not even of the order of its lines; it would of names that nobody resolves."""
+    conf = tmp_path / "haproxy.cfg"
+    conf.write_text(balancer_conf("haproxy", replace(PRODUCTION, servers=NUMBERED)))
+    command = [str(need("haproxy")), "-c", "-f", str(conf)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    assert done.returncode == 0
+    assert [line for line in done.stderr.splitlines() if "WARNING" in line] == []

@@ -76,10 +76,16 @@ def test_the_environment_is_read_as_the_fields_type(name: str, text: str, value:
 
 
 @pytest.mark.parametrize(
-    ("name", "text"), [("PING_INTERVAL", "soon"), ("MAX_PAYLOAD", "1.5"), ("SERVE_CLIENT", "maybe"), ("MAX_ROOMS", "")]
+    ("name", "text", "wanted"),
+    [
+        ("PING_INTERVAL", "soon", "a number"),
+        ("MAX_PAYLOAD", "1.5", "a whole number"),
+        ("SERVE_CLIENT", "maybe", "1 or 0, true or false"),
+        ("MAX_ROOMS", "", "a whole number"),
+    ],
 )
-def test_nonsense_in_the_environment_is_refused_by_its_name(name: str, text: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"SHOAL_{name}='{text}'"):
+def test_nonsense_in_the_environment_is_refused_by_its_name(name: str, text: str, wanted: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"SHOAL_{name}='{text}': must be {wanted}"):
         load({f"SHOAL_{name}": text})
 
 
@@ -88,6 +94,26 @@ def test_unknown_options_are_refused_and_the_known_ones_told() -> None:
     with pytest.raises(ConfigurationError, match=r"unknown option 'colour'; the options are .*ping_interval"):
         load(colour="red")
     load({"SHOAL_COLOUR": "red", "SHOAL_TEST_REQUIRE": "all"})
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("max_paylod", "max_payload"),
+        ("pingInterval", "ping_interval"),
+        ("cors_allowed_origins", "cors_origins"),
+        ("max_http_buffer_size", "max_payload"),
+        ("client_manager", "broker"),
+    ],
+)
+def test_an_option_that_is_nearly_one_or_another_servers_is_answered_with_its_name_here(name: str, meant: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^unknown option '{name}'; did you mean '{meant}'\\?$"):
+        load(**{name: 1})
+
+
+def test_an_engine_is_not_offered_an_option_of_servers() -> None:
+    with pytest.raises(ConfigurationError, match=r"unknown option 'client_manager'; the options are .*ping_interval"):
+        EngineSettings.load({"client_manager": 1})
 
 
 @pytest.mark.parametrize("name", NUMBERS)
@@ -153,3 +179,35 @@ def test_settings_do_not_change() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         load().node = "x"  # type: ignore[misc]
     assert Server(ping_interval=3).settings.ping_interval == 3
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://chat.example.com/",
+        "https://chat.example.com/chat",
+        "chat.example.com",
+        "localhost:3000",
+        "https://*.a.b",
+    ],
+)
+def test_what_no_browser_sends_as_its_origin_is_refused(origin: str) -> None:
+    """Else nobody could come, and nothing would say why."""
+    for allowed in (origin, [origin], ["https://a", origin]):
+        with pytest.raises(ConfigurationError, match=re.escape(f"cors_origins: {origin!r} is no origin")):
+            load(cors_origins=allowed)
+    with pytest.raises(ConfigurationError, match="is no origin"):
+        load({"SHOAL_CORS_ORIGINS": f"https://a,{origin}"})
+
+
+def test_origins_of_browsers_and_of_what_is_nearly_one_are_taken() -> None:
+    origins = ("http://localhost:3000", "https://[::1]:8443", "capacitor://localhost", "file://", "null")
+    assert load(cors_origins=list(origins)).cors_origins == origins
+    assert load(cors_origins=None).cors_origins is None
+    assert load(cors_origins=[]).cors_origins == ()
+
+
+def test_a_list_with_a_star_in_it_is_the_star() -> None:
+    """As other frameworks write it."""
+    assert load(cors_origins=["*"]).cors_origins == "*"
+    assert load({"SHOAL_CORS_ORIGINS": "https://a,*"}).cors_origins == "*"

@@ -18,6 +18,8 @@ from ..errors import ConfigurationError
 
 __all__ = ["engines", "load_app", "servers"]
 
+PACKAGE = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
+
 
 def load_app(target: str, *, directory: str = "", factory: bool = False) -> Any:
     """Import ``target`` from a directory or from what is installed, and return it.
@@ -75,6 +77,9 @@ def _failed(target: str, error: BaseException) -> ConfigurationError:
     reason = traceback.format_exception_only(error)[-1].strip()
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "importlib" not in f.filename]
     frames = [f for f in frames if f.filename != __file__]
+    if isinstance(error, ConfigurationError):  # its words are enough, and the mistake is where we were called
+        reason = str(error)
+        frames = [f for f in frames if not f.filename.startswith(PACKAGE)] or frames
     filename, line = (frames[-1].filename, frames[-1].lineno) if frames else ("", None)
     if isinstance(error, SyntaxError) and error.filename:  # what is wrong has not run
         filename, line = error.filename, error.lineno

@@ -15,7 +15,7 @@ from typing import Final
 from msgspec import structs
 
 from ..bus.base import Bus
-from ..errors import BrokerError
+from ..errors import BrokerError, ConfigurationError
 from .gathering import GATHERING_TIME, Gathering
 from .messages import (
     ID_LENGTH,
@@ -46,6 +46,10 @@ log: Final = logging.getLogger("shoal.cluster")
 
 # A turn that publishes more than this sends at once, so that one message stays far below what a broker takes.
 FLUSH_SIZE: Final = 256 * 1024
+NOT_HERE: Final = (
+    "this server does not run here; a program that serves no clients, such as a Celery worker or a management command, "
+    "takes shoal.Emitter or shoal.SyncEmitter"
+)
 
 
 class Link:
@@ -84,6 +88,8 @@ class Link:
         self._size = 0
         self._scheduled = False
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._warned = False
+        """Of something sent while the link was not started."""
         self.peers: Peers = Peers(tag, Hello(node), self._send_to_all)
         self.requests: Requests = Requests(self.peers, self._send_to_all, self._reply)
         self._gathering = Gathering(self._all_are_there)
@@ -285,8 +291,21 @@ class Link:
         if self._size > FLUSH_SIZE:
             self._flush()
         elif not self._scheduled:
+            (self._loop or self._early_loop()).call_soon(self._flush)
             self._scheduled = True
-            (self._loop or asyncio.get_running_loop()).call_soon(self._flush)
+
+    def _early_loop(self) -> asyncio.AbstractEventLoop:
+        """The loop that runs here, while the link itself has none: what is sent then waits for the start."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self._outgoing.clear()  # what this call put there; nothing is scheduled, so nothing else is
+            self._size = 0
+            raise ConfigurationError(f"nothing sent: {NOT_HERE}") from None
+        if not self._warned:
+            self._warned = True
+            log.warning("an event waits for this server to start: %s", NOT_HERE)
+        return loop
 
     def _flush(self) -> None:
         self._scheduled = False

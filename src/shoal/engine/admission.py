@@ -58,17 +58,24 @@ class Admission:
         stats: Where a bound that was exceeded is counted.
         addresses: Sessions that each address has.
         listeners: Those of ``connection_error`` are called.
+        log_once: Told of refusals that an option is the reason of, since the client learns no more than "Forbidden".
     """
 
-    __slots__ = ("_addresses", "_listeners", "_settings", "_stats", "allow_request", "refused")
+    __slots__ = ("_addresses", "_listeners", "_log_once", "_settings", "_stats", "allow_request", "refused")
 
     def __init__(
-        self, settings: EngineSettings, stats: EngineStats, addresses: Counter[str], listeners: Listeners
+        self,
+        settings: EngineSettings,
+        stats: EngineStats,
+        addresses: Counter[str],
+        listeners: Listeners,
+        log_once: Callable[..., None],
     ) -> None:
         self._settings = settings
         self._stats = stats
         self._addresses = addresses
         self._listeners = listeners
+        self._log_once = log_once
         self.allow_request: Callable[[Request], Any] | None = None
         """Decides about each handshake: ``None`` allows it, a text or a :class:`Refusal` does not. May be async."""
         self.refused: Counter[int] = Counter()
@@ -102,9 +109,15 @@ class Admission:
 
     def _check_address(self, request: Request) -> Refusal | None:
         limit = self._settings.max_connections_per_address
-        if not limit or self._addresses[trusted_address(request, self._settings.trusted_proxies)] < limit:
+        if not limit:
+            return None
+        address = trusted_address(request, self._settings.trusted_proxies)
+        if self._addresses[address] < limit:
             return None
         self._stats.too_many_connections += 1
+        self._log_once(
+            "address", "%.100s has max_connections_per_address, %d, and is refused more; is it a proxy?", address, limit
+        )
         return TOO_MANY
 
     def check_origin(self, request: Request) -> Refusal | None:
@@ -116,6 +129,7 @@ class Admission:
         if origin is None or origin in origins(allowed) or _same_origin(origin, request):
             return None
         self._stats.foreign_origins += 1
+        self._log_once("origin", "a WebSocket is refused: its page's origin %.200r is not in cors_origins", origin)
         return FORBIDDEN
 
     async def ask_application(self, request: Request) -> Refusal | None:

@@ -88,7 +88,9 @@ class BaseEngine(Generic[S]):
         """What it has counted."""
         self.listeners: Listeners = Listeners(self.EVENTS, self.context.tasks)
         self.table: SessionTable = SessionTable(self.context, session_prefix(node, self.tag))
-        self.admission: Admission = Admission(settings, self.stats, self.table.addresses, self.listeners)
+        self.admission: Admission = Admission(
+            settings, self.stats, self.table.addresses, self.listeners, self.context.log_once
+        )
         self.forwarder: Forwarder = Forwarder(self.context, self.tag)
 
         self._stop_sign = StopSign(self._stop_polling)

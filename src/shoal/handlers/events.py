@@ -13,10 +13,10 @@ import warnings
 from collections.abc import Callable
 from typing import Any, Final
 
-from ..errors import EventWarning
-from ..signatures import require_signature
+from ..errors import ConfigurationError, EventWarning
+from ..signatures import name_of, require_signature
 
-__all__ = ["ALIASES", "ANY", "LIBRARY_EVENTS", "check_handler", "check_listener"]
+__all__ = ["ALIASES", "ANY", "LIBRARY_EVENTS", "check_handler", "check_listener", "require_name"]
 
 ANY: Final = "*"
 """Name under which the handler of events without a handler of their own is registered."""
@@ -64,6 +64,17 @@ FOREIGN: Final = {
     "removeListener": "an event of Node's EventEmitter, and never happens here",
     "__disconnect_final": "internal to python-socketio, and never happens here: use 'disconnect'",
 }
+
+
+def require_name(event: object) -> None:
+    """Refuse what is no event's name: above all the function itself, of a decorator that lacks its parentheses.
+
+    Raises:
+        ConfigurationError: It is no text, or an empty one.
+    """
+    if not isinstance(event, str) or not event:
+        what = f"the function {name_of(event)}" if callable(event) else repr(event)
+        raise ConfigurationError(f"{what} is no event name: write @io.on('connect'), for instance")
 
 
 def check_handler(event: str, function: Callable[..., Any]) -> None:
@@ -139,12 +150,12 @@ def is_slip(name: str, target: str) -> bool:
     return False
 
 
-def warn(message: str) -> None:
+def warn(message: str, category: type[UserWarning] = EventWarning) -> None:
     """Warn where the application called Shoal."""
     level, frame = 2, sys._getframe(1)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "shoal":
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, EventWarning, stacklevel=level)
+    warnings.warn(message, category, stacklevel=level)
 
 
 def _first_parameter(function: Callable[..., Any]) -> str | None:

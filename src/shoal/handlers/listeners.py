@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, overload
 
 from ..signatures import require_signature
-from .events import check_listener
+from .events import check_listener, require_name
 from .registry import Handler
 
 __all__ = ["Listeners", "Listening", "never_concurrent"]
@@ -34,6 +34,7 @@ class Listeners:
 
     def on(self, event: str, function: Function | None, *, concurrent: bool = False) -> Any:
         """Register a listener, or return a decorator that does."""
+        require_name(event)
         if function is None:
             return lambda decorated: self.on(event, decorated, concurrent=concurrent)
         check_listener(event, function)
@@ -43,6 +44,7 @@ class Listeners:
 
     def once(self, event: str, function: Function | None) -> Any:
         """Register a listener for one event."""
+        require_name(event)
         if function is None:
             return lambda decorated: self.once(event, decorated)
         self.on(event, function)

@@ -1,27 +1,23 @@
 """Register handlers and call them. Signatures are looked at once, at registration.
 
-A handler is a plain function or a coroutine function. An argument annotated with a ``msgspec.Struct``, a dataclass or a
-pydantic model is converted and validated. This module calls; it does not know when, nor what becomes of the result.
+A handler is a plain function or a coroutine function. Arguments that are annotated with a model are converted and
+validated. This module calls; it does not know when, nor what becomes of the result.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import sys
-import typing
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
-import msgspec
-
 from ..errors import ConfigurationError, ShoalError
-from .events import ALIASES, ANY, LIBRARY_EVENTS, check_handler
+from .arguments import Converter, converters_of
+from .events import ALIASES, ANY, LIBRARY_EVENTS, check_handler, require_name
 
 __all__ = ["ANY", "NO_ACK", "BadArguments", "Handler", "HandlerTable", "Handlers", "as_args", "as_value", "is_async"]
 
 F = TypeVar("F", bound=Callable[..., Any])
-Converter = Callable[[Any], Any]
 
 
 NO_HANDLERS: Final[list[Any]] = []
@@ -122,29 +118,7 @@ def _inspect(function: Callable[..., Any], leading: int) -> tuple[int, int, list
     required = sum(p.default is p.empty for p in positional)
     endless = any(p.kind is p.VAR_POSITIONAL for p in parameters)
     maximum = sys.maxsize if endless else max(0, len(positional) - leading)
-    converters = [_converter(kind) for kind in _hints(function, positional[leading:])]
-    return max(0, required - leading), maximum, converters if any(converters) else []
-
-
-def _hints(function: Callable[..., Any], parameters: list[inspect.Parameter]) -> list[Any]:
-    if all(p.annotation is p.empty for p in parameters):
-        return []
-    try:
-        hints = typing.get_type_hints(function)
-    except Exception:  # noqa: BLE001 - evaluating annotations runs arbitrary code; without it nothing is converted
-        return []
-    return [hints.get(p.name) for p in parameters]
-
-
-def _converter(kind: Any) -> Converter | None:
-    """How to make a ``kind`` from decoded JSON; ``None`` for types that are left as they come."""
-    if not isinstance(kind, type):
-        return None
-    if hasattr(kind, "model_validate"):  # pydantic, which is not a dependency
-        return typing.cast(Converter, kind.model_validate)
-    if issubclass(kind, msgspec.Struct) or dataclasses.is_dataclass(kind):
-        return lambda value: msgspec.convert(value, kind)
-    return None
+    return max(0, required - leading), maximum, converters_of(function, positional[leading:])
 
 
 class HandlerTable:
@@ -168,8 +142,7 @@ class HandlerTable:
         call: Callable[..., Any] | None = None,
     ) -> None:
         """Register a function for an event; ``leading`` arguments come before the event's own."""
-        if not isinstance(event, str) or not event:
-            raise ConfigurationError(f"{event!r} is no event name")
+        require_name(event)
         # New lists, not longer ones: an event may be walking over the old one.
         if event == ANY:
             self.any = [*self.any, Handler(function, leading + 1, concurrent, call)]

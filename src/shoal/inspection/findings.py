@@ -27,6 +27,7 @@ __all__ = ["Finding", "Subject", "comes_from", "findings", "findings_of_log"]
 OF_KUBERNETES: Final = re.compile(r"(\w+_)?(SERVICE_(HOST|PORT\w*)|PORT(_\d+_(TCP|UDP|SCTP)\w*)?)")
 WORKERS: Final = "WEB_CONCURRENCY"
 NEEDED_FOR_STREAMS: Final = (6, 2)
+MILLISECONDS: Final = 1000.0  # seconds of a heartbeat from here on were meant as these
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +158,13 @@ def _of_settings(subject: Subject) -> Iterator[Finding]:
             "name the origins",
             True,
         )
+    for name in ("ping_interval", "ping_timeout", "connect_timeout", "upgrade_timeout"):
+        if (seconds := getattr(settings, name, 0)) >= MILLISECONDS:
+            yield Finding(
+                "milliseconds",
+                f"{name}={seconds:g} is {seconds / 3600:.2g} hours; Node's options are milliseconds, these are seconds",
+                True,
+            )
     if "*" in settings.trusted_proxies:
         yield Finding(
             "proxies-open",

@@ -89,15 +89,15 @@ backend shoal
 # above.
 backend sessions
     balance {algorithm}
+    option forwardfor
+    http-request set-header X-Forwarded-Proto https if {{ ssl_fc }}
+    http-request set-header X-Forwarded-Proto http unless {{ ssl_fc }}
     # All requests of a session and its WebSocket belong to the server that has it. The session's id says which one: it
     # begins with the server's name and a dot, as in "sid={example}.". No other server would know it.
     use-server %[urlp(sid),field(1,.)] if {{ urlp(sid) -m found }}
     # Also while that server is not ready for new clients. If nobody listens there any more, the request goes to another
     # server, which says that it knows no such session; then the client begins a new one.
     option persist
-    option forwardfor
-    http-request set-header X-Forwarded-Proto https if {{ ssl_fc }}
-    http-request set-header X-Forwarded-Proto http unless {{ ssl_fc }}
 {tracking}
 """
 

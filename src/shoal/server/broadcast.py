@@ -45,7 +45,10 @@ class Broadcast:
         return f"<broadcast in {self._adapter.name} to {self._rooms or 'all'} except {self._excluded}>"
 
     def to(self, *rooms: str) -> Broadcast:
-        """Sockets in any of these rooms, besides those named before. Each socket gets an event once."""
+        """Sockets in any of these rooms, besides those named before. Each socket gets an event once.
+
+        No room at all is no choice: ``io.to(*[])`` is everyone, as in Node's server.
+        """
         names = self._rooms + room_names(rooms)
         return Broadcast(self._adapter, names, self._excluded, self._local, self._volatile, self._timeout)
 
@@ -212,7 +215,7 @@ class Broadcasting:
         return SENT
 
     def to(self, *rooms: str) -> Broadcast:
-        """Sockets in any of these rooms."""
+        """Sockets in any of these rooms. No room is no choice: ``io.to(*[])`` is everyone, as in Node's server."""
         return Broadcast(self._adapter, room_names(rooms))
 
     in_ = to

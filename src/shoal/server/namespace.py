@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar, cast
 from ..adapter.base import Adapter
 from ..adapter.sockets import Answers
 from ..engine.home import snapshot
+from ..handlers.events import require_name
 from ..handlers.registry import Handler, Handlers
 from ..signatures import require_signature
 from .awaitables import SENT
@@ -86,11 +87,13 @@ class Namespace(NamespaceBase):
                 Whatever need not be awaited may be called there, as ``emit`` and ``socket.join``.
 
         Raises:
-            ConfigurationError: When the function is registered: it cannot be called with what it will get.
+            ConfigurationError: ``event`` is no name. When the function is registered: it cannot be called with what it
+                will get.
 
         Warns:
             EventWarning: The name is probably a mistake: no client's event, and none of the library.
         """
+        require_name(event)
 
         def register(function: F) -> F:
             call = self._adapter.context.threads.wrap(function) if thread else None
@@ -108,6 +111,7 @@ class Namespace(NamespaceBase):
 
         What it returns is the answer to :meth:`server_side_call`.
         """
+        require_name(event)
 
         def register(function: F) -> F:
             self._handlers.server_side.add(event, function, leading=0)

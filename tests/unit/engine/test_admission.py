@@ -105,6 +105,25 @@ class TestAllowRequest:
         return 200, 0
 
 
+@async_test
+async def test_what_an_option_refuses_is_logged_once_with_what_it_came_with(caplog: pytest.LogCaptureFixture) -> None:
+    """The client learns no more than a number."""
+    engine = Engine(cors_origins=["https://good"], max_connections_per_address=1)
+    async with TestServer(engine) as server:
+        for origin in ("https://www.good/" + "x" * 1000, "https://other"):
+            with pytest.raises(ConnectionRefused):
+                await server.open(headers={"Origin": origin})
+        await server.open(address="1.1.1.1")
+        for _ in range(2):
+            with pytest.raises(ConnectionRefused):
+                await server.open(address="1.1.1.1")
+    first, second = [record.getMessage() for record in caplog.records]
+    assert "'https://www.good/xx" in first
+    assert "is not in cors_origins" in first
+    assert len(first) < 400
+    assert second.startswith("1.1.1.1 has max_connections_per_address, 1,")
+
+
 class TestAddresses:
     @async_test
     async def test_the_sessions_of_one_address_are_bounded(self) -> None:

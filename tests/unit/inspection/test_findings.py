@@ -90,6 +90,9 @@ def test_nothing_is_odd_about_a_plain_server() -> None:
     ("options", "code", "is_problem"),
     [
         ({"cors_credentials": True}, "cors-open", True),
+        ({"ping_interval": 25_000}, "milliseconds", True),
+        ({"ping_timeout": 20_000}, "milliseconds", True),
+        ({"connect_timeout": 45_000}, "milliseconds", True),
         ({"trusted_proxies": "*"}, "proxies-open", False),
         ({"broker": "memory://chat"}, "memory-named", False),
         ({"log_length": 5}, "option-without-effect", False),

@@ -236,3 +236,20 @@ class TestBuilder:
                 }
 
         run(main())
+
+
+@async_test
+async def test_no_room_at_all_is_everyone_and_none_is_a_room_of_that_name() -> None:
+    """As in Node's server, and as the pages warn."""
+    io = Server()
+    async with TestServer(io) as server:
+        client, socket = await pair(io, server)
+        names: list[str] = []
+        io.to(*names).emit("all")
+        io.to(cast(str, None)).emit("none")
+        await server.settle()
+        assert client.received == [("all",)]
+        socket.join("None")
+        io.to(cast(str, None)).emit("none")
+        await server.settle()
+        assert client.received == [("all",), ("none",)]

@@ -323,19 +323,58 @@ class TestArguments:
         assert seen == [File("n", b"\x00")]
 
     @async_test
-    async def test_annotations_that_cannot_be_read_convert_nothing(self) -> None:
+    async def test_a_socket_that_only_type_checkers_know_keeps_nothing_from_being_checked(self) -> None:
+        """As linters write it: `if TYPE_CHECKING: from shoal import Socket`."""
         io = Server()
         seen: list[Any] = []
 
         def handler(socket: Socket, a: Any) -> None:
             seen.append(a)
 
-        handler.__annotations__ = {"socket": "NoSuchName", "a": "Order"}
+        handler.__annotations__ = {"socket": "NoSuchName", "a": "Order", "return": "NoSuchName"}
         io.on("x")(handler)
         async with TestServer(io) as server:
             client = await server.connect()
-            await client.emit("x", {"item": "a"})
-        assert seen == [{"item": "a"}]
+            await client.call("x", {"item": "a"})
+            assert set(await client.call("x", {"item": 1})) == {"error"}
+        assert seen == [Order("a")]
+
+    @async_test
+    async def test_an_annotation_that_cannot_be_evaluated_is_told_and_the_others_are_checked(self) -> None:
+        io = Server()
+        seen: list[Any] = []
+
+        def handler(socket: Socket, a: Any, b: Any) -> None:
+            seen.append((a, b))
+
+        handler.__annotations__ = {"a": "NoSuchName", "b": "Order"}
+        with pytest.warns(UserWarning, match="'a' of handler.* is not checked: its annotation 'NoSuchName'") as told:
+            io.on("x")(handler)
+        assert [warning.filename for warning in told] == [__file__]
+        async with TestServer(io) as server:
+            client = await server.connect()
+            await client.call("x", {"item": 1}, {"item": "b"})
+            assert set(await client.call("x", {"item": "a"}, {"item": 1})) == {"error"}
+        assert seen == [({"item": 1}, Order("b"))]
+
+    @async_test
+    async def test_partials_and_objects_have_their_arguments_checked_too(self) -> None:
+        class Taker:
+            def __call__(self, socket: Socket, order: Order) -> str:
+                return order.item
+
+        def take(more: str, socket: Socket, order: Order) -> str:
+            return more + order.item
+
+        io = Server()
+        io.on("object")(Taker())
+        io.on("partial")(functools.partial(take, ">"))
+        async with TestServer(io) as server:
+            client = await server.connect()
+            assert await client.call("object", {"item": "a"}) == "a"
+            assert await client.call("partial", {"item": "a"}) == ">a"
+            for event in ("object", "partial"):
+                assert set(await client.call(event, {"item": 1})) == {"error"}
 
 
 class TestPlainHandlers:

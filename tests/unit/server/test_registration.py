@@ -6,7 +6,7 @@ import inspect
 import re
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -287,3 +287,27 @@ def test_handlers_of_an_engine_are_looked_at(name: str, call: str) -> None:
     with pytest.raises(ConfigurationError, match=re.escape(f"it is called as <lambda>{call}")):
         engine.on(name)(lambda: None)
     assert name not in engine.listeners
+
+
+def test_a_decorator_that_lacks_its_event_is_refused_where_it_stands() -> None:
+    """It would take the function for the name, and register nothing."""
+    io = Server()
+
+    def chat(socket: Any, text: str) -> None: ...
+
+    for register in (io.on, io.of("/admin").on, io.on_server):
+        with pytest.raises(ConfigurationError, match=r"the function chat is no event name: write @io\.on\('connect'\)"):
+            register(cast(str, chat))
+    with pytest.raises(ConfigurationError, match="3 is no event name"):
+        io.on(cast(str, 3))
+
+
+@async_test
+async def test_a_listener_that_lacks_its_event_is_refused_too() -> None:
+    io = Server()
+    async with TestServer(io) as server:
+        client = await server.connect()
+        socket = io.sockets[client.id]
+        for register in (socket.on, socket.once):
+            with pytest.raises(ConfigurationError, match="is no event name"):
+                register(cast(str, lambda text: None))
