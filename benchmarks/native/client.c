@@ -234,7 +234,8 @@ static size_t consume_post(Connection *c, char *data, size_t n) {
     Client *client = c->owner;
     Response response;
     if (!http_read(data, n, false, &response)) return 0;
-    if (response.status != 200) die("a POST was answered with status %d", response.status);
+    if (response.status != 200)
+        die("a POST was answered with status %d: %.*s", response.status, (int)response.length, response.body);
     client->post_under_way = false;
     if (client->queue_size) send_post(client);
     return response.size;
@@ -251,7 +252,8 @@ static size_t consume_poll(Connection *c, char *data, size_t n) {
     Client *client = c->owner;
     Response response;
     if (!http_read(data, n, false, &response)) return 0;
-    if (response.status != 200) die("a poll was answered with status %d", response.status);
+    if (response.status != 200)
+        die("a poll was answered with status %d: %.*s", response.status, (int)response.length, response.body);
     for (char *p = response.body, *end = p + response.length; p < end;) {
         char *next = memchr(p, SEPARATOR, (size_t)(end - p));
         if (!next) next = end;
