@@ -31,6 +31,9 @@ __all__ = ["Backend", "PubSub", "Recovering", "Streams", "open_backend"]
 
 log: Final = logging.getLogger("shoal.server")
 
+NOT_YET_TOLD: Final = "", b""
+"""Of a node that may be there: address and key."""
+
 A = TypeVar("A", bound=Adapter)
 P = TypeVar("P", bound=PubSubAdapter)
 
@@ -73,7 +76,10 @@ class Backend(Generic[A]):
         return None
 
     def find_node(self, tag: str) -> tuple[str, bytes] | None:
-        """Address and key of the other node with a tag, as it has told them; ``None`` if there is none."""
+        """Address and key of the other node with a tag, as it has told them; ``None`` if there is none.
+
+        An empty address: it has told none yet.
+        """
         return None
 
     def introduce(self, address: str, key: bytes) -> None:
@@ -146,8 +152,11 @@ class Clustered(Backend[P]):
         return None if self.link.up else "the link to the broker is down"
 
     def find_node(self, tag: str) -> tuple[str, bytes] | None:
-        hello = self.link.peers.find(tag)
-        return None if hello is None else (hello.address, hello.key)
+        peers = self.link.peers
+        hello = peers.find(tag)
+        if hello is None:
+            return NOT_YET_TOLD if peers.expects_more() else None
+        return hello.address, hello.key
 
     def introduce(self, address: str, key: bytes) -> None:
         self.link.peers.introduce(Hello(self.context.node, address, key))

@@ -17,6 +17,8 @@ __all__ = ["Peers"]
 HELLO_INTERVAL: Final = 2.0
 # Two hellos may be late or lost before a node counts as gone.
 PEER_TIMEOUT: Final = 3 * HELLO_INTERVAL
+# A node whose link is up has asked everybody. Their answers come within one round trip, where none of them is busy.
+ANSWERS_TIMEOUT: Final = 0.5
 
 
 class Peers:
@@ -34,6 +36,7 @@ class Peers:
         self._send = send
         self._seen: dict[str, tuple[Hello, float]] = {}
         self._up = False
+        self._up_since = 0.0
         self._task: asyncio.Task[None] | None = None
 
     def names(self) -> dict[str, str]:
@@ -56,6 +59,10 @@ class Peers:
         if self._task is not None:
             self.announce()
 
+    def expects_more(self) -> bool:
+        """Whether the link is up for so short a time that there may be nodes that have not answered yet."""
+        return self._up and asyncio.get_running_loop().time() - self._up_since < ANSWERS_TIMEOUT
+
     def knows(self, tag: str) -> bool:
         """Whether a node with this tag has been received, and has not been silent for too long."""
         return tag in self._seen
@@ -70,7 +77,7 @@ class Peers:
         self._forget_silent()
         self._up = up
         if up:
-            now = asyncio.get_running_loop().time()
+            now = self._up_since = asyncio.get_running_loop().time()
             self._seen = {tag: (hello, now) for tag, (hello, _) in self._seen.items()}
             self.announce()
 
