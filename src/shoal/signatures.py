@@ -16,7 +16,7 @@ __all__ = ["innermost", "name_of", "place_of", "require_signature"]
 
 
 def require_signature(function: Callable[..., Any], purpose: str, *wanted: Sequence[str], more: bool = False) -> None:
-    """Refuse a function that cannot be called as it will be.
+    """Refuse a function that cannot be called as it will be, or that would do nothing: a generator.
 
     Args:
         function: Anything. A builtin that does not tell its signature passes.
@@ -33,15 +33,17 @@ def require_signature(function: Callable[..., Any], purpose: str, *wanted: Seque
         signature = inspect.signature(function)
     except (TypeError, ValueError):
         return
-    if any(_takes(signature, arguments, more) for arguments in wanted):
-        return
     name, ending = name_of(function), ["..."] if more else []
-    calls = [f"{name}({', '.join([*arguments, *ending])})" for arguments in wanted]
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        reason = "it has a yield, so that a call alone runs nothing of it"
+    elif any(_takes(signature, arguments, more) for arguments in wanted):
+        return
+    else:
+        calls = [f"{name}({', '.join([*arguments, *ending])})" for arguments in wanted]
+        reason = f"it is called as {' or '.join(calls)}"
     place = place_of(function)
     where = "" if place is None else f" ({place[0]}, line {place[1]})"
-    raise ConfigurationError(
-        f"{name}{_bare(signature)}{where} cannot be {purpose}: it is called as {' or '.join(calls)}"
-    )
+    raise ConfigurationError(f"{name}{_bare(signature)}{where} cannot be {purpose}: {reason}")
 
 
 def name_of(function: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -96,3 +96,27 @@ def test_more_arguments_may_follow(function: Callable[..., Any], fits: bool) -> 
 def test_what_is_no_function_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="7 is no function"):
         require_signature(7, "a handler", ONE)  # type: ignore[arg-type]
+
+
+def generator(socket: Any) -> Iterator[None]:
+    yield
+
+
+async def async_generator(socket: Any) -> AsyncIterator[None]:
+    yield
+
+
+@pytest.mark.parametrize("function", [generator, async_generator, functools.partial(generator)])
+def test_a_generator_is_refused_since_a_call_runs_nothing_of_it(function: Callable[..., Any]) -> None:
+    reason = "cannot be the handler of 'x': it has a yield, so that a call alone runs nothing of it$"
+    with pytest.raises(ConfigurationError, match=rf"^(async_)?generator\(.*\) \(.*, line \d+\) {reason}"):
+        require_signature(function, "the handler of 'x'", ONE)
+
+
+def test_a_function_that_runs_a_generator_passes() -> None:
+    @functools.wraps(generator)
+    def steps(socket: Any) -> None:
+        for _ in generator(socket):
+            pass
+
+    require_signature(steps, "the handler of 'x'", ONE)

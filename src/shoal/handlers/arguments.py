@@ -1,27 +1,35 @@
 """What a handler's annotations say of an event's arguments: which are converted and validated, and with what.
 
-Asked once, at registration. A ``msgspec.Struct``, a dataclass and a pydantic model are converted; any other annotation
-is for readers alone. Each annotation is evaluated by itself: one that cannot be, such as that of ``socket`` where the
-name is imported under ``TYPE_CHECKING``, does not keep the others from being checked.
+Asked once, at registration. A ``msgspec.Struct``, a dataclass and a pydantic model are converted, and so is what is
+made of them, as ``list[Bid]`` and ``Bid | None``; any other annotation is for readers alone. Each annotation is
+evaluated by itself: one that cannot be, such as that of ``socket`` where the name is imported under ``TYPE_CHECKING``,
+does not keep the others from being checked.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
 
 import msgspec
 
+from ..errors import ConfigurationError
 from ..signatures import innermost, name_of
 from .events import warn
 
-__all__ = ["Converter", "converters_of"]
+__all__ = ["Converter", "converters_of", "reason_of"]
 
 Converter = Callable[[Any], Any]
+
+PYDANTIC: Final = "__pydantic_validator__"
+"""What its models and its dataclasses have."""
+MOST_REASONS: Final = 5
+"""pydantic finds all that is wrong with an argument: of a long list, each item."""
 
 
 def converters_of(function: Callable[..., Any], parameters: Iterable[inspect.Parameter]) -> list[Converter | None]:
@@ -35,12 +43,24 @@ def converters_of(function: Callable[..., Any], parameters: Iterable[inspect.Par
     return found if any(found) else []
 
 
+def reason_of(error: ValueError) -> str:
+    """What a client did wrong, in a line: msgspec's words, or the first of pydantic's."""
+    if not hasattr(error, "errors"):
+        return str(error)
+    # Without what the client sent, and without pydantic's link for each of its mistakes.
+    wrong = error.errors(include_url=False, include_context=False, include_input=False)
+    places = (".".join(map(str, each["loc"])) for each in wrong)
+    said = [f"{place}: {each['msg']}" if place else each["msg"] for place, each in zip(places, wrong, strict=True)]
+    more = [f"and {len(said) - MOST_REASONS} more"] if len(said) > MOST_REASONS else []
+    return "; ".join(said[:MOST_REASONS] + more)
+
+
 def _kind(function: Callable[..., Any], parameter: inspect.Parameter, names: dict[str, Any]) -> Any:
     if parameter.annotation is parameter.empty:
         return None
     holder = types.SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
     try:
-        return typing.get_type_hints(holder, names)[parameter.name]
+        return typing.get_type_hints(holder, names, include_extras=True)[parameter.name]
     except Exception as error:  # noqa: BLE001 - evaluating an annotation runs the application's code: anything may arrive
         warn(
             f"argument {parameter.name!r} of {name_of(function)}() is not checked: its annotation "
@@ -51,11 +71,33 @@ def _kind(function: Callable[..., Any], parameter: inspect.Parameter, names: dic
 
 
 def _converter(kind: Any) -> Converter | None:
-    """How to make a ``kind`` from decoded JSON; ``None`` for types that are left as they come."""
-    if not isinstance(kind, type):
+    """How to make a ``kind`` from decoded JSON; ``None`` for what has no model in it, and is left as it comes.
+
+    Raises:
+        ConfigurationError: Nothing can be made a ``kind``: a union of two structs without tags, for example.
+    """
+    models = list(_models(kind))
+    if not models:
         return None
-    if hasattr(kind, "model_validate"):  # pydantic, which is not a dependency
+    if isinstance(kind, type) and hasattr(kind, "model_validate"):
         return typing.cast(Converter, kind.model_validate)
-    if issubclass(kind, msgspec.Struct) or dataclasses.is_dataclass(kind):
-        return lambda value: msgspec.convert(value, kind)
-    return None
+    try:
+        if any(hasattr(model, PYDANTIC) for model in models):  # not a dependency, but the model comes from it
+            return typing.cast(Converter, importlib.import_module("pydantic").TypeAdapter(kind).validate_python)
+        msgspec.json.Decoder(kind)  # says what else each event would
+    except NameError:
+        pass  # a field's own type, which may be defined by the first event
+    except (TypeError, RuntimeError) as error:  # pydantic's are both
+        raise ConfigurationError(f"no argument can be checked as {kind}: {error}") from error
+    return lambda value: msgspec.convert(value, kind)
+
+
+def _models(kind: Any) -> Iterator[type]:
+    """The models in an annotation."""
+    made_of = typing.get_origin(kind) or kind
+    if isinstance(made_of, type) and (
+        issubclass(made_of, msgspec.Struct) or dataclasses.is_dataclass(made_of) or hasattr(made_of, PYDANTIC)
+    ):
+        yield made_of
+    for each in typing.get_args(kind):
+        yield from _models(each)

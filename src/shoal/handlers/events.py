@@ -100,10 +100,9 @@ def check_listener(event: str, function: Callable[..., Any]) -> None:
     Raises:
         ConfigurationError: The function cannot be called for this event.
     """
-    if event in ("disconnect", "disconnecting", "error"):
-        arguments = ARGUMENTS[event][0][1:]
-        require_signature(function, f"the listener of {event!r}", arguments)
-    elif ALIASES.get(event, event) == "connect":
+    own = event in ("disconnect", "disconnecting", "error")
+    require_signature(function, f"the listener of {event!r}", ARGUMENTS[event][0][1:] if own else (), more=not own)
+    if ALIASES.get(event, event) == "connect":
         warn(f"{event!r} has happened when there is a socket: register its handler with io.on({event!r})")
     check_name(event)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 from ..errors import ConfigurationError, ShoalError
-from .arguments import Converter, converters_of
+from .arguments import Converter, converters_of, reason_of
 from .events import ALIASES, ANY, LIBRARY_EVENTS, check_handler, require_name
 
 __all__ = ["ANY", "NO_ACK", "BadArguments", "Handler", "HandlerTable", "Handlers", "as_args", "as_value", "is_async"]
@@ -106,7 +106,7 @@ class Handler:
                 for arg, converter in zip(args, self.converters, strict=False)
             ] + list(args[len(self.converters) :])
         except ValueError as error:  # msgspec's and pydantic's validation errors both are
-            raise BadArguments(str(error)) from error
+            raise BadArguments(reason_of(error)) from error
 
 
 def _inspect(function: Callable[..., Any], leading: int) -> tuple[int, int, list[Converter | None]]:

@@ -187,7 +187,7 @@ def _dumps(data: Any) -> tuple[bytes, list[bytes]]:
     try:
         return orjson.dumps(data, default, orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_NON_STR_KEYS), attachments
     except (TypeError, RecursionError) as error:
-        raise PayloadError(f"cannot be sent: {error}") from error
+        raise PayloadError(f"cannot be sent: {error}") from None  # which says it all, unlike the attempts before
 
 
 def loads(text: bytes, depth: int) -> Any:

@@ -150,7 +150,10 @@ class Engine(BaseEngine[EngineSettings]):
         run(self, host=host, port=port, **options)
 
     async def serve(self, host: str = "127.0.0.1", port: int = 8000, **options: Unpack[RunOptions]) -> None:
-        """As :meth:`run`, on the loop that runs, until it is cancelled. See :func:`shoal.serving.run.serve`."""
+        """As :meth:`run`, on the loop that runs, until it is cancelled: :meth:`close` alone goes on listening.
+
+        See :func:`shoal.serving.run.serve`.
+        """
         from ..serving.run import serve  # noqa: PLC0415 - uvicorn is needed only here
 
         await serve(self, host=host, port=port, **options)

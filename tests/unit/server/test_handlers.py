@@ -6,11 +6,12 @@ import asyncio
 import functools
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+import pydantic.dataclasses
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, StringConstraints
 
 from shoal import AckTimeout, ConfigurationError, Server, Socket
 from shoal.handlers.registry import ANY, BadArguments, Handler, HandlerTable
@@ -30,6 +31,15 @@ class Point:
 
 class Model(BaseModel):
     name: str
+
+
+class Other(msgspec.Struct):
+    item: str
+
+
+@pydantic.dataclasses.dataclass
+class Spot:
+    name: Annotated[str, StringConstraints(strip_whitespace=True, max_length=5)]
 
 
 def none(socket: Any) -> None: ...
@@ -302,6 +312,82 @@ class TestArguments:
                 assert await client.call("model", {"name": "n"}) == "ok"
 
         check()
+
+    @async_test
+    async def test_what_is_made_of_models_is_converted_and_validated(self) -> None:
+        io = Server()
+        seen: list[Any] = []
+
+        @io.on("orders")
+        def orders(socket: Socket, orders: list[Order], point: Point | None = None) -> str:
+            seen.append((orders, point))
+            return "ok"
+
+        @io.on("models")
+        def models(
+            socket: Socket, models: Annotated[list[Model], Field(max_length=2)], more: Model | None = None
+        ) -> str:
+            seen.append((models, more))
+            return "ok"
+
+        @io.on("spot")
+        def spot(socket: Socket, spots: dict[str, Spot]) -> str:
+            seen.append(spots)
+            return "ok"
+
+        @io.on("plain")
+        def plain(socket: Socket, numbers: list[int], text: str | None) -> str:
+            seen.append((numbers, text))
+            return "ok"
+
+        async with TestServer(io) as server:
+            client = await server.connect()
+            assert await client.call("orders", [{"item": "a"}, {"item": "b", "count": 2}]) == "ok"
+            assert await client.call("orders", [], {"x": 1}) == "ok"
+            assert await client.call("orders", [], None) == "ok"
+            assert await client.call("models", [{"name": "n"}], None) == "ok"
+            assert await client.call("models", [], {"name": "m"}) == "ok"
+            assert await client.call("spot", {"here": {"name": " n "}}) == "ok"
+            assert await client.call("plain", "no list", 5) == "ok"
+            assert seen == [
+                ([Order("a"), Order("b", 2)], None),
+                ([], Point(1)),
+                ([], None),
+                ([Model(name="n")], None),
+                ([], Model(name="m")),
+                {"here": Spot("n")},
+                ("no list", 5),
+            ]
+            bad: list[tuple[str, list[Any], str]] = [
+                ("orders", [[{"item": "a"}, {}]], "Object missing required field `item` - at `$[1]`"),
+                ("orders", [[], {"x": "1"}], "Expected `int`, got `str` - at `$.x`"),
+                ("orders", [None], "Expected `array`, got `null`"),
+                ("models", [[{"name": 5}]], "0.name: Input should be a valid string"),
+                ("models", [[{"name": "n"}] * 3], "List should have at most 2 items after validation, not 3"),
+                ("spot", [{"here": {"name": "a name too long"}}], "here.name: String should have at most 5 characters"),
+            ]
+            for event, args, reason in bad:
+                assert await client.call(event, *args) == {"error": reason}
+
+    @async_test
+    async def test_of_much_that_is_wrong_little_is_said(self) -> None:
+        io = Server()
+
+        @io.on("models")
+        def models(socket: Socket, models: list[Model]) -> None: ...
+
+        async with TestServer(io) as server:
+            client = await server.connect()
+            answer = await client.call("models", [{"name": 1}] * 1000)
+        assert answer["error"].startswith("0.name: Input should be a valid string; 1.name: ")
+        assert answer["error"].endswith("; 4.name: Input should be a valid string; and 995 more")
+
+    def test_what_nothing_can_be_converted_to_is_refused_at_once(self) -> None:
+        io = Server()
+        with pytest.raises(ConfigurationError, match=r"no argument can be checked as .*multiple Struct types"):
+
+            @io.on("either")
+            def either(socket: Socket, one: Order | Other) -> None: ...
 
     @async_test
     async def test_binary_can_lie_in_a_typed_one(self) -> None:
