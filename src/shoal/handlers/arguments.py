@@ -30,6 +30,7 @@ PYDANTIC: Final = "__pydantic_validator__"
 """What its models and its dataclasses have."""
 MOST_REASONS: Final = 5
 """pydantic finds all that is wrong with an argument: of a long list, each item."""
+LONGEST_PLACE: Final = 100  # characters
 
 
 def converters_of(function: Callable[..., Any], parameters: Iterable[inspect.Parameter]) -> list[Converter | None]:
@@ -47,12 +48,17 @@ def reason_of(error: ValueError) -> str:
     """What a client did wrong, in a line: msgspec's words, or the first of pydantic's."""
     if not hasattr(error, "errors"):
         return str(error)
-    # Without what the client sent, and without pydantic's link for each of its mistakes.
+    # Without the value that the client sent, and without pydantic's link for each of its mistakes.
     wrong = error.errors(include_url=False, include_context=False, include_input=False)
-    places = (".".join(map(str, each["loc"])) for each in wrong)
-    said = [f"{place}: {each['msg']}" if place else each["msg"] for place, each in zip(places, wrong, strict=True)]
-    more = [f"and {len(said) - MOST_REASONS} more"] if len(said) > MOST_REASONS else []
-    return "; ".join(said[:MOST_REASONS] + more)
+    said = [_reason(each["loc"], each["msg"]) for each in wrong[:MOST_REASONS]]
+    if len(wrong) > MOST_REASONS:
+        said.append(f"and {len(wrong) - MOST_REASONS} more")
+    return "; ".join(said)
+
+
+def _reason(place: Iterable[str | int], words: str) -> str:
+    where = ".".join(map(str, place))  # with names that the client chose, as long as it likes
+    return f"{where:.{LONGEST_PLACE}}: {words}" if where else words
 
 
 def _kind(function: Callable[..., Any], parameter: inspect.Parameter, names: dict[str, Any]) -> Any:

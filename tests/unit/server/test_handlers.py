@@ -376,11 +376,16 @@ class TestArguments:
         @io.on("models")
         def models(socket: Socket, models: list[Model]) -> None: ...
 
+        @io.on("spots")
+        def spots(socket: Socket, spots: dict[str, Spot]) -> None: ...
+
         async with TestServer(io) as server:
             client = await server.connect()
             answer = await client.call("models", [{"name": 1}] * 1000)
-        assert answer["error"].startswith("0.name: Input should be a valid string; 1.name: ")
-        assert answer["error"].endswith("; 4.name: Input should be a valid string; and 995 more")
+            assert answer["error"].startswith("0.name: Input should be a valid string; 1.name: ")
+            assert answer["error"].endswith("; 4.name: Input should be a valid string; and 995 more")
+            answer = await client.call("spots", {"x" * 10_000: {"name": "too long"}})
+            assert answer["error"] == f"{'x' * 100}: String should have at most 5 characters"
 
     def test_what_nothing_can_be_converted_to_is_refused_at_once(self) -> None:
         io = Server()
