@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import os
 import signal
 import socket
 import ssl
@@ -27,6 +28,7 @@ from websockets.exceptions import ConnectionClosed
 
 from shoal import ConfigurationError, Engine, Server
 from shoal.serving import run as serving
+from shoal.serving.accepting import AT_ONCE
 
 WAIT = 20.0
 
@@ -124,6 +126,36 @@ async def test_connections_that_come_while_it_stops_do_not_delay_it() -> None:
             with pytest.raises(asyncio.CancelledError):
                 await served.task
             assert time.monotonic() - began < serving.GRACEFUL_SHUTDOWN
+
+
+def test_a_crowd_is_taken_many_at_a_time() -> None:
+    """On uvloop: the socket is listened at under more descriptors, and under none at the end."""
+    uvloop = pytest.importorskip("uvloop")
+
+    def descriptors(listener: os.stat_result) -> int:
+        found = []
+        for name in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(OSError):  # of the listing itself
+                found.append(os.fstat(int(name)).st_ino == listener.st_ino)
+        return sum(found)
+
+    async def check() -> None:
+        with contextlib.ExitStack() as stack:
+            listener = stack.enter_context(socket.create_server((HOST, 0), backlog=100))
+            listener.setblocking(False)
+            address, file = listener.getsockname(), os.fstat(listener.fileno())
+            async with Serving(Server(), sockets=[listener]):
+                assert descriptors(file) == 1
+                for _ in range(5 * AT_ONCE):  # they wait: nobody accepts before the loop's next turn
+                    stack.enter_context(socket.create_connection(address))
+                async with asyncio.timeout(WAIT):
+                    while descriptors(file) < AT_ONCE:
+                        await asyncio.sleep(0)
+                assert descriptors(file) == AT_ONCE
+            assert descriptors(file) == 0
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(check())
 
 
 @case
