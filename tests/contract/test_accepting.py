@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from tests.certificates import make_certificate
 
-from shoal.serving.accepting import AT_ONCE, SHARE, TURNS_OF_A_CROWD, WINDOW, Crowd, takes_one_at_a_time
+from shoal.serving.accepting import AT_ONCE, QUIET, SHARE, TURNS_OF_A_CROWD, WINDOW, Crowd, takes_one_at_a_time
 
 uvloop = pytest.importorskip("uvloop")
 CROWD = 5 * AT_ONCE  # asyncio takes no more than 100
@@ -151,6 +151,25 @@ def test_a_crowd_is_taken_many_at_a_time_until_it_is_gone(path: Path | None) -> 
             assert max(await arrivals.come(CROWD)) == AT_ONCE  # it was not gone
             await arrivals.come_alone(2 * WINDOW)
             assert descriptors() == before
+            assert max(await arrivals.come(CROWD)) == AT_ONCE
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(measure())
+
+
+def test_when_nobody_comes_any_more_the_descriptors_are_given_back() -> None:
+    async def measure() -> None:
+        async with listening(None, crowd=True) as arrivals:
+            before = descriptors()
+            await arrivals.come(CROWD)
+            await asyncio.sleep(0.6 * QUIET)
+            assert descriptors() == before + AT_ONCE - 1
+            await arrivals.come(CROWD)  # it comes again, and stays so long
+            await asyncio.sleep(0.6 * QUIET)
+            assert descriptors() == before + AT_ONCE - 1
+            async with asyncio.timeout(10 * QUIET):
+                while descriptors() > before:
+                    await asyncio.sleep(0.01)
             assert max(await arrivals.come(CROWD)) == AT_ONCE
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

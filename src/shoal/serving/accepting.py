@@ -37,6 +37,9 @@ PAYS: Final = 2
 """Connections in a turn, on average, from which they do. With 3 clients opening at one time 1.4 come in a turn, and
 each costs 205 µs in place of 175; with 4 it is 1.9, and no difference; with 6 it is 2.6, and 150 µs in place of 165."""
 
+QUIET: Final = 1.0
+"""Seconds without a connection after which the descriptors are given back."""
+
 
 def takes_one_at_a_time(loop: asyncio.AbstractEventLoop) -> bool:
     """Whether a loop takes one connection of a listening descriptor in a turn."""
@@ -72,6 +75,9 @@ class Crowd:
         self._enough = TURNS_OF_A_CROWD
         self._taken = 0
         """Connections of this window."""
+        self._came_lately = False
+        """Whether a connection has come since :meth:`_look` looked."""
+        self._timer: asyncio.TimerHandle | None = None
         self._more: list[asyncio.AbstractServer] = []
         self._task: asyncio.Task[None] | None = None
         """While there is a crowd: what watches the sockets under more descriptors."""
@@ -101,7 +107,9 @@ class Crowd:
             if self._turns >= self._enough:
                 self._turns = self._taken = 0
                 self._task = self._loop.create_task(self._watch_more())
+                self._timer = self._loop.call_later(QUIET, self._look)
             return
+        self._came_lately = True
         self._taken += came
         if self._turns == WINDOW:
             if self._taken >= PAYS * WINDOW:
@@ -110,6 +118,15 @@ class Crowd:
                 self._enough = min(2 * self._enough, MOST_TURNS_OF_A_CROWD)
                 self._leave()
             self._turns = self._taken = 0
+
+    def _look(self) -> None:
+        """Every now and then while there is a crowd: it may have gone without a last turn of few connections."""
+        if self._came_lately:
+            self._came_lately = False
+            self._timer = self._loop.call_later(QUIET, self._look)
+        else:
+            self._turns = 0
+            self._leave()
 
     async def _watch_more(self) -> None:
         copies: list[socket.socket] = []
@@ -131,6 +148,9 @@ class Crowd:
         if self._task is not None:
             self._task.cancel()
             self._task = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self._stop_watching()
 
     def _stop_watching(self) -> None:
